@@ -1,0 +1,36 @@
+"""The errors a user can cause, worded so that the message alone says what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PadeBenchError(Exception):
+    """Base of the errors whose message is all that the command line prints."""
+
+
+class ConfigurationError(PadeBenchError, ValueError):
+    """A setting is unknown, has the wrong type or an impossible value."""
+
+
+class DataError(PadeBenchError, RuntimeError):
+    """A data set is missing, incomplete or not what it should be."""
+
+
+class RunError(PadeBenchError, RuntimeError):
+    """A run directory cannot be used: held, damaged, unwritable, or made with other settings."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return ``" Did you mean 'pau'?"`` for the allowed name nearest to ``name``, or ``""``."""
+    nearest = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def one_of(what: str, value: object, allowed: Iterable[str]) -> str:
+    """Word the refusal of ``value`` where ``what`` must be one of ``allowed``."""
+    allowed = list(allowed)
+    return (
+        f"{what}={value!r} is not one of {', '.join(allowed)}.{did_you_mean(str(value), allowed)}"
+    )
