@@ -1,5 +1,12 @@
 """The Padé unit as an operation on tensors."""
 
-from pade_bench.ops.reference import FORMS, pau
+import torch
 
-__all__ = ["FORMS", "pau"]
+from pade_bench.ops.reference import FORMS, pau, rpau
+
+__all__ = ["FORMS", "backend", "pau", "rpau"]
+
+
+def backend(device: torch.device) -> str:
+    """Name the implementation that evaluates Padé units on ``device``."""
+    return "reference"

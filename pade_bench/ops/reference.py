@@ -57,3 +57,38 @@ def pau(x: Tensor, numerator: Tensor, denominator: Tensor, form: str = "abs_of_s
     else:
         q = 1 + z * horner(z, b)
     return (p / q).to(x.dtype)
+
+
+def rpau(
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    form: str = "abs_of_sum",
+    noise: float = 0.01,
+    training: bool = True,
+) -> Tensor:
+    """Evaluate the randomized Padé unit, Eq. 3 of the paper.
+
+    While training, every coefficient c_j is drawn afresh for every element x_i,
+    c_ij = c_j (1 + noise u_ij) with u_ij ~ U(-1, 1), and gradients reach c_j through c_ij.
+    Otherwise this is ``pau``.
+
+    Args:
+        x: input of any shape and floating type.
+        numerator: (m + 1,) coefficients a0 … am.
+        denominator: (n,) coefficients b1 … bn.
+        form: one of ``FORMS``.
+        noise: half the width of the relative noise, α in the paper.
+        training: whether to draw noise, from torch's default generator.
+
+    Returns:
+        F(x), of the shape and type of ``x``.
+    """
+    if not training:
+        return pau(x, numerator, denominator, form)
+    coefficients = torch.cat([numerator, denominator]).to(compute_dtype(x.dtype))
+    shape = (len(coefficients), *x.shape)
+    u = 2 * torch.rand(shape, dtype=coefficients.dtype, device=x.device) - 1
+    noisy = coefficients.view(-1, *(1 for _ in x.shape)) * (1 + noise * u)
+    a, b = noisy.split([len(numerator), len(denominator)])
+    return pau(x, a, b, form)

@@ -1,0 +1,116 @@
+"""The Padé activation unit and its randomized variant as modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pade_bench.activations.coefficients import Function, initial_coefficients
+from pade_bench.errors import ConfigurationError, one_of
+from pade_bench.ops import FORMS, pau, rpau
+
+MAX_DEGREE = 10
+
+
+class PAU(nn.Module):
+    """Padé activation unit: a learnable rational function of its input, one per layer.
+
+    Molina, Schramowski, Kersting: *Padé Activation Units* (ICLR 2020), Eq. 1 and 2:
+
+        F(x) = (a0 + a1 x + … + am x^m) / Q(x)
+        Q(x) = 1 + |b1 x + … + bn x^n|         "abs_of_sum", the paper's safe PAU
+        Q(x) = 1 + |b1 x| + … + |bn x^n|       "sum_of_abs", the authors' own CUDA code
+        Q(x) = 1 + b1 x + … + bn x^n           "unsafe": training can move poles into the data
+
+    Args:
+        degrees: m and n, each from 1 to 10; the paper's are 5 and 4.
+        init: the function to start from, by name (see ``coefficients.FUNCTIONS``), or any function
+            from tensor to tensor, which is fitted on [-3, 3].
+        denominator: the form of Q.
+
+    Shape:
+        any; the output has the input's shape and type.
+
+    Attributes:
+        numerator: parameter (m + 1,), the coefficients a0 … am.
+        denominator: parameter (n,), the coefficients b1 … bn.
+        form: the argument ``denominator``.
+
+    Raises:
+        ConfigurationError: an argument is none of the above.
+    """
+
+    def __init__(
+        self,
+        degrees: Sequence[int] = (5, 4),
+        init: str | Function = "lrelu_0.01",
+        denominator: str = "abs_of_sum",
+    ) -> None:
+        super().__init__()
+        if denominator not in FORMS:
+            raise ConfigurationError(one_of("denominator", denominator, FORMS))
+        a, b = initial_coefficients(init, _pair_of_degrees(degrees), denominator)
+        self.numerator = nn.Parameter(torch.tensor(a))
+        self.denominator = nn.Parameter(torch.tensor(b))
+        self.form = denominator
+        self.init = init if isinstance(init, str) else getattr(init, "__name__", repr(init))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the unit to every element of ``x``."""
+        return pau(x, self.numerator, self.denominator, self.form)
+
+    def extra_repr(self) -> str:
+        """Describe the unit in a network's printout."""
+        degrees = (len(self.numerator) - 1, len(self.denominator))
+        return f"degrees={degrees}, init={self.init}, denominator={self.form}"
+
+
+class RPAU(PAU):
+    """Randomized Padé unit: while training, every element sees coefficients with noise.
+
+    Eq. 3 of the paper: c_ij ~ U((1 - noise) c_j, (1 + noise) c_j), drawn afresh for every element
+    i; gradients reach c_j through c_ij. In evaluation mode it is exactly ``PAU``.
+
+    Args:
+        degrees: as for ``PAU``.
+        init: as for ``PAU``.
+        denominator: as for ``PAU``.
+        noise: half the width of the relative noise, in [0, 1). 0.01 is [assumed]: the paper's
+            values are lost.
+
+    Raises:
+        ConfigurationError: an argument is none of the above.
+    """
+
+    def __init__(
+        self,
+        degrees: Sequence[int] = (5, 4),
+        init: str | Function = "lrelu_0.01",
+        denominator: str = "abs_of_sum",
+        noise: float = 0.01,
+    ) -> None:
+        super().__init__(degrees, init, denominator)
+        if not (isinstance(noise, (int, float)) and 0 <= noise < 1):
+            raise ConfigurationError(f"noise={noise!r} is not a number in [0, 1).")
+        self.noise = float(noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the unit to every element of ``x``."""
+        return rpau(x, self.numerator, self.denominator, self.form, self.noise, self.training)
+
+    def extra_repr(self) -> str:
+        """Describe the unit in a network's printout."""
+        return f"{super().extra_repr()}, noise={self.noise:g}"
+
+
+def _pair_of_degrees(degrees: Sequence[int]) -> tuple[int, int]:
+    # Duck-typed, as Hydra hands over its own list type.
+    pair = tuple(degrees) if hasattr(degrees, "__iter__") else ()
+    if len(pair) == 2 and all(type(d) is int and 1 <= d <= MAX_DEGREE for d in pair):
+        return pair
+    raise ConfigurationError(
+        f"degrees={degrees!r} must be two whole numbers from 1 to {MAX_DEGREE}: the degrees of "
+        "numerator and denominator, such as (5, 4)."
+    )
