@@ -1,0 +1,80 @@
+"""From a configuration to an activation factory: a callable that makes one module per layer."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.resources
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+from torch import nn
+
+from pade_bench.errors import ConfigurationError, did_you_mean, one_of
+
+ActivationFactory = Callable[[], nn.Module]
+
+
+def activation_factory(
+    activation: str | Mapping[str, Any] | ActivationFactory,
+) -> ActivationFactory:
+    """Return a callable without arguments that makes a new activation module at each call.
+
+    Args:
+        activation: the name of a file in ``configs/activation`` (``"pau"``), the content of
+            such a file (``{"_target_": "package.Class", **arguments}``), or any callable
+            that returns a module, such as ``torch.nn.ReLU``, which is returned unchanged.
+
+    Raises:
+        ConfigurationError: the name or class does not exist, the class is no ``nn.Module``,
+            or it does not take the given arguments or refuses their values.
+    """
+    if callable(activation):
+        return activation
+    if isinstance(activation, str):
+        activation = _read(activation)
+    arguments = dict(activation)
+    target = arguments.pop("_target_")
+    factory = functools.partial(_locate(target), **arguments)
+    signature = inspect.signature(factory.func)
+    for name in arguments:
+        if name not in signature.parameters:
+            raise ConfigurationError(
+                f"activation.{name}: {target} takes {', '.join(signature.parameters) or 'nothing'}."
+                f"{did_you_mean(name, signature.parameters)}"
+            )
+    try:
+        factory()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"activation: {target} refuses its arguments: {error}") from error
+    return factory
+
+
+def _read(name: str) -> Mapping[str, Any]:
+    folder = importlib.resources.files("pade_bench.configs") / "activation"
+    names = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir())
+    if name not in names:
+        raise ConfigurationError(one_of("activation", name, names))
+    content = OmegaConf.create((folder / f"{name}.yaml").read_text())
+    return OmegaConf.to_container(content)  # type: ignore[return-value]
+
+
+def _locate(target: str) -> type[nn.Module]:
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise ConfigurationError(
+            f"activation._target_={target}: cannot import {module_name!r} ({error}). "
+            "A class of your own must lie on the Python path."
+        ) from error
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        problem = "does not exist" if found is None else "is not a torch.nn.Module class"
+        names = [n for n, v in vars(module).items() if inspect.isclass(v)]
+        raise ConfigurationError(
+            f"activation._target_={target} {problem}.{did_you_mean(class_name, names)}"
+        )
+    return found
