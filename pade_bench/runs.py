@@ -1,0 +1,235 @@
+"""Where a run lives, what belongs to it, and whether it is finished.
+
+    runs_dir/experiment/activation[-changes]/seed<seed>/
+        config.yaml     the resolved configuration, written before training starts
+        last.ckpt       the state after the last complete epoch
+        events.out.*    TensorBoard's events
+        record.json     the result; exists once the run is finished or has diverged
+        lock            held by the process that trains
+
+``changes`` is a hash of the settings in which a run differs from its experiment's, so every
+run has one home, the same from a sweep as from a single command. This module does without
+torch: records are read where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from pade_bench.errors import RunError
+
+# Settings that say where and on what a run is made, not which run it is.
+PLACE_SETTINGS = (
+    "data.root",
+    "runs_dir",
+    "restart",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.progress_bar",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what it is, and the directory that is its home."""
+
+    CHOICES: ClassVar = ("experiment", "data", "model", "activation")
+
+    directory: Path
+    names: dict[str, str]
+    config: DictConfig = field(repr=False)
+
+    @classmethod
+    def from_config(cls, config: DictConfig, unchanged: DictConfig, names: dict[str, str]) -> Run:
+        """Describe the run of a composed configuration.
+
+        Args:
+            config: the configuration to train.
+            unchanged: the configuration of the same experiment and activation with no other
+                setting changed; the seed does not matter.
+            names: the chosen ``experiment``, ``data``, ``model`` and ``activation``.
+        """
+        settings, standard = identity(config), identity(unchanged)
+        changes = {
+            key: settings.get(key)
+            for key in sorted(settings.keys() | standard.keys())
+            if settings.get(key) != standard.get(key)
+        }
+        variant = names["activation"] + (f"-{_digest(changes)[:8]}" if changes else "")
+        home = Path(config.runs_dir) / names["experiment"] / variant / f"seed{config.seed}"
+        return cls(home, names, config)
+
+    @property
+    def config_hash(self) -> str:
+        """A hash of every setting that shapes the result, the same for all seeds."""
+        return _digest(identity(self.config))
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.directory / "last.ckpt"
+
+    def record(self) -> dict[str, Any] | None:
+        """Return the record of a finished or diverged run, ``None`` where there is none yet.
+
+        Raises:
+            RunError: the record is unreadable, or belongs to a run with other settings.
+        """
+        path = self.directory / "record.json"
+        try:
+            record = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path} cannot be read: {error}. It is left as it is; restart=true moves it "
+                "aside and starts the run anew."
+            ) from error
+        if not isinstance(record, dict) or record.get("config_hash") != self.config_hash:
+            self._refuse_other_settings()
+        return record
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Write ``record.json`` whole or not at all."""
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        write_atomically(self.directory / "record.json", text.encode())
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """Hold the run's directory while training; the lock ends with the process.
+
+        With ``restart=true`` the directory's content is first moved aside.
+
+        Raises:
+            RunError: another process holds the run, the directory cannot be written, or it
+                holds a run with other settings.
+        """
+        with writing_to(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = open(self.directory / "lock", "a+")  # noqa: SIM115 - closed below
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise RunError(
+                    f"{self.directory} is being trained by {lock.read().strip() or 'a process'}."
+                ) from None
+            with writing_to(self.directory):
+                lock.truncate(0)
+                lock.write(
+                    f"process {os.getpid()} on {socket.gethostname()}, "
+                    f"since {datetime.datetime.now():%Y-%m-%d %H:%M:%S}\n"
+                )
+                lock.flush()
+                if self.config.restart:
+                    self._move_aside()
+                self._write_config()
+            yield
+
+    def _write_config(self) -> None:
+        path = self.directory / "config.yaml"
+        if path.exists():
+            try:
+                same = identity(OmegaConf.load(path)) == identity(self.config)
+            except Exception as error:
+                raise RunError(
+                    f"{path} cannot be read: {error}. It is left as it is; restart=true moves it "
+                    "aside and starts the run anew."
+                ) from error
+            if not same:
+                self._refuse_other_settings()
+        else:
+            text = OmegaConf.to_yaml(self.config, resolve=True, sort_keys=False)
+            write_atomically(path, text.encode())
+
+    def _refuse_other_settings(self) -> None:
+        differences = "its config.yaml is missing"
+        with contextlib.suppress(OSError):
+            there = identity(OmegaConf.load(self.directory / "config.yaml"))
+            here = identity(self.config)
+            differences = ", ".join(
+                f"{key} was {there.get(key)}, is {here.get(key)}"
+                for key in sorted(there.keys() | here.keys())
+                if there.get(key) != here.get(key)
+            )
+        raise RunError(
+            f"{self.directory} holds a run with other settings: {differences}. It is left as it "
+            "is: choose another runs_dir, or restart=true to move it aside and start anew."
+        )
+
+    def _move_aside(self) -> None:
+        """Move everything but the lock to a directory beside this one; delete nothing."""
+        # The record goes first and the checkpoint next: whatever an interruption leaves behind
+        # is then an unfinished run, never a finished one without its weights.
+        names = [p.name for p in self.directory.iterdir() if p.name != "lock"]
+        names.sort(key=lambda name: (name != "record.json", name != "last.ckpt", name))
+        if not names:
+            return
+        stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"
+        aside = self.directory.with_name(f"{self.directory.name}.before-{stamp}")
+        aside.mkdir()
+        for name in names:
+            (self.directory / name).rename(aside / name)
+
+
+def identity(config: DictConfig | Any) -> dict[str, Any]:
+    """Return the settings that shape a run's result, seed excepted, as ``{"a.b": value}``."""
+
+    def flatten(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                yield from flatten(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    settings = OmegaConf.to_container(config, resolve=True)
+    return {
+        key: value
+        for key, value in flatten(settings, "")
+        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
+    }
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all, even if the machine stops meanwhile."""
+    aside = path.with_name(f"{path.name}.partial")
+    with open(aside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    # The rename itself lasts only once the directory is on disk.
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def writing_to(directory: Path) -> Iterator[None]:
+    """Turn a failure to write into a :class:`RunError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"Cannot write to {directory}: {error.strerror or error}. Make room or make it "
+            "writable and start the same command again, or choose another runs_dir; what the run "
+            "had saved is kept."
+        ) from error
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

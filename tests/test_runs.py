@@ -1,0 +1,145 @@
+"""A run has one home, and nothing in it is lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from pade_bench import runs
+from pade_bench.errors import RunError
+from pade_bench.runs import Run, write_atomically
+
+SETTINGS = {
+    "data": {"_target_": "d", "root": "data"},
+    "optim": {"weights": {"lr": 0.1}},
+    "trainer": {"max_epochs": 3, "accelerator": "auto", "devices": 1, "progress_bar": True},
+    "seed": 0,
+    "restart": False,
+}
+NAMES = {"experiment": "exp", "data": "d", "model": "m", "activation": "pau"}
+
+
+def make(tmp_path, **changes):
+    """Return a run of SETTINGS with some changed, given as a__b=value."""
+    unchanged = OmegaConf.create({**SETTINGS, "runs_dir": "runs"})
+    config = OmegaConf.create({**SETTINGS, "runs_dir": str(tmp_path)})
+    for key, value in changes.items():
+        OmegaConf.update(config, key.replace("__", "."), value)
+    return Run.from_config(config, unchanged, NAMES)
+
+
+def finish(run, accuracy=50.0):
+    with run.claim():
+        run.write_record({"test_accuracy": accuracy, "config_hash": run.config_hash})
+
+
+def test_home_is_named_by_experiment_activation_and_seed(tmp_path):
+    assert make(tmp_path, seed=4).directory == tmp_path / "exp" / "pau" / "seed4"
+
+
+def test_changed_settings_give_another_home_whatever_their_order(tmp_path):
+    a = make(tmp_path, optim__weights__lr=0.2, trainer__max_epochs=5)
+    b = make(tmp_path, trainer__max_epochs=5, optim__weights__lr=0.2)
+    assert a.directory == b.directory
+    assert a.directory.parent.name.startswith("pau-")
+    assert a.directory != make(tmp_path, optim__weights__lr=0.2).directory
+
+
+@pytest.mark.parametrize("key", [k for k in runs.PLACE_SETTINGS if k != "runs_dir"])
+def test_where_a_run_is_made_does_not_change_its_home(tmp_path, key):
+    elsewhere = make(tmp_path, **{key.replace(".", "__"): "other"})
+    assert elsewhere.directory == make(tmp_path).directory
+    assert elsewhere.config_hash == make(tmp_path).config_hash
+
+
+def test_seeds_share_the_config_hash(tmp_path):
+    assert make(tmp_path, seed=1).config_hash == make(tmp_path, seed=2).config_hash
+    assert make(tmp_path, seed=1).directory != make(tmp_path, seed=2).directory
+
+
+def test_a_record_is_read_back(tmp_path):
+    run = make(tmp_path)
+    assert run.record() is None
+    finish(run)
+    assert make(tmp_path).record()["test_accuracy"] == 50.0
+
+
+def test_a_home_with_other_settings_is_refused_with_the_difference(tmp_path):
+    finish(make(tmp_path))
+    config = OmegaConf.create({**SETTINGS, "runs_dir": str(tmp_path)})
+    config.optim.weights.lr = 0.7
+    edited = Run.from_config(config, config, NAMES)  # as if the experiment's file had been edited
+    for attempt in (edited.record, lambda: edited.claim().__enter__()):
+        with pytest.raises(RunError, match=r"optim\.weights\.lr was 0\.1, is 0\.7"):
+            attempt()
+    assert make(tmp_path).record()["test_accuracy"] == 50.0
+
+
+def test_a_damaged_record_is_named_and_kept(tmp_path):
+    run = make(tmp_path)
+    finish(run)
+    path = run.directory / "record.json"
+    path.write_text(path.read_text()[:20])
+    with pytest.raises(RunError, match=r"record\.json cannot be read.*restart=true"):
+        run.record()
+    assert len(path.read_text()) == 20
+
+
+def test_restart_moves_the_old_run_aside_and_deletes_nothing(tmp_path):
+    finish(make(tmp_path))
+    with make(tmp_path, restart=True).claim():
+        assert make(tmp_path).record() is None
+    (aside,) = tmp_path.glob("exp/pau/seed0.before-*")
+    assert json.loads((aside / "record.json").read_text())["test_accuracy"] == 50.0
+    assert (aside / "config.yaml").exists()
+
+
+def test_a_second_process_is_told_who_holds_the_run(tmp_path):
+    run = make(tmp_path)
+    with run.claim():
+        attempt = subprocess.run(
+            [sys.executable, "-c", HOLD.format(tests=Path(__file__).parent, home=tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert f"is being trained by process {os.getpid()}" in attempt.stderr
+
+
+def test_the_lock_of_a_killed_process_does_not_stay(tmp_path):
+    code = HOLD.format(tests=Path(__file__).parent, home=tmp_path) + "os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    with make(tmp_path).claim():
+        pass
+
+
+HOLD = """
+import os, sys
+sys.path.insert(0, "{tests}")
+import pathlib, test_runs
+claim = test_runs.make(pathlib.Path("{home}")).claim()
+claim.__enter__()
+"""
+
+
+def test_an_unwritable_place_is_named_before_anything_is_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match=r"Cannot write to .*file"), make(tmp_path / "file").claim():
+        pass
+
+
+def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    write_atomically(path, b"good")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device"), runs.writing_to(tmp_path):
+        write_atomically(path, b"half")
+    assert path.read_bytes() == b"good"
