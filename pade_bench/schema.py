@@ -1,0 +1,149 @@
+"""The typed configuration: which settings exist, of which type, with which values.
+
+Hydra checks names and types against these classes while it composes a configuration;
+:func:`validate` adds the ranges, which dataclasses cannot state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from pade_bench.errors import ConfigurationError, one_of
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass
+class DataConfig:
+    """A data module of ``pade_bench.data`` and its arguments."""
+
+    _target_: str = MISSING
+    root: str = "data"
+    batch_size: int = MISSING
+    max_rotation: float = MISSING
+
+
+@dataclass
+class ModelConfig:
+    """A network: a callable that takes ``activation, in_channels, num_classes``."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class ParameterGroupConfig:
+    """How one group of parameters is trained.
+
+    The learning rate is multiplied by ``lr_decay`` at the end of each epoch in
+    ``lr_milestones``, or of every epoch where there are none.
+    """
+
+    lr: float = MISSING
+    weight_decay: float = 0.0
+    lr_decay: float = 1.0
+    lr_milestones: list[int] = field(default_factory=list)
+
+
+@dataclass
+class OptimConfig:
+    """The optimiser: Padé coefficients and all other parameters ("weights") have a group each."""
+
+    optimizer: str = MISSING
+    momentum: float = 0.0
+    weights: ParameterGroupConfig = field(default_factory=ParameterGroupConfig)
+    pade_coefficients: ParameterGroupConfig = field(default_factory=ParameterGroupConfig)
+    gradient_clip_norm: float | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """How long and on what a run trains."""
+
+    max_epochs: int = MISSING
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    channels_last: bool = True
+    progress_bar: bool = True
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    activation: dict[str, Any] = field(default_factory=dict)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    seed: int = 0
+    runs_dir: str = "runs"
+    restart: bool = False
+
+
+def register() -> None:
+    """Make the schema known to Hydra, and let every composition check the ranges too."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    compose = ConfigLoaderImpl.load_configuration
+    if getattr(compose, "checks_ranges", False):
+        return
+
+    # Hydra 1.3 has no hook between composing a configuration and using it: without this one,
+    # a sweep would find an impossible value hours after it began.
+    def load_configuration(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        config = compose(self, *args, **kwargs)
+        validate(config)
+        return config
+
+    load_configuration.checks_ranges = True  # type: ignore[attr-defined]
+    ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
+
+
+Check = tuple[Callable[[Any], bool], str]
+_POSITIVE: Check = (lambda v: v >= 1, "a whole number of at least 1")
+_FRACTION: Check = (lambda v: 0 < v <= 1, "above 0 and at most 1")
+_RANGES: dict[str, Check] = {
+    "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 2^32 - 1"),
+    "data.batch_size": _POSITIVE,
+    "data.max_rotation": (lambda v: 0 <= v <= 180, "an angle from 0 to 180 degrees"),
+    "trainer.max_epochs": _POSITIVE,
+    "trainer.devices": _POSITIVE,
+    "optim.momentum": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
+    "optim.gradient_clip_norm": (lambda v: v is None or v > 0, "above 0, or null for no clipping"),
+}
+for _group in ("weights", "pade_coefficients"):
+    _RANGES |= {
+        f"optim.{_group}.lr": (lambda v: 0 <= v < float("inf"), "a finite number of at least 0"),
+        f"optim.{_group}.weight_decay": (lambda v: 0 <= v < float("inf"), "at least 0"),
+        f"optim.{_group}.lr_decay": _FRACTION,
+        f"optim.{_group}.lr_milestones": (
+            lambda v: all(a < b for a, b in zip([0, *v], v, strict=False)),
+            "rising epochs of at least 1",
+        ),
+    }
+_CHOICES = {
+    "optim.optimizer": ("adam", "sgd"),
+    "trainer.precision": PRECISIONS,
+    "trainer.accelerator": ("auto", "cpu", "gpu"),
+}
+
+
+def validate(config: DictConfig) -> None:
+    """Raise :class:`ConfigurationError` for the first setting with an impossible value."""
+    for key, (holds, allowed) in _RANGES.items():
+        value = _select(config, key)
+        if not holds(value):
+            raise ConfigurationError(f"{key}={value}: must be {allowed}.")
+    for key, choices in _CHOICES.items():
+        if (value := _select(config, key)) not in choices:
+            raise ConfigurationError(one_of(key, value, choices))
+
+
+def _select(config: DictConfig, key: str) -> Any:
+    return OmegaConf.select(config, key, throw_on_missing=True)

@@ -1,0 +1,38 @@
+"""What several tests need: runs composed as the command line composes them."""
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from pade_bench import schema
+from pade_bench.runs import Run
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Return a function from overrides to the run that they describe, below ``tmp_path``."""
+    schema.register()
+
+    def make(*overrides):
+        home = f"runs_dir={tmp_path / 'runs'}"
+        with initialize_config_module("pade_bench.configs", version_base="1.3"):
+            config = compose("config", [home, *overrides], return_hydra_config=True)
+            choices = config.hydra.runtime.choices
+            names = {name: choices[name] for name in Run.CHOICES}
+            unchanged = compose(
+                "config", [f"{name}={names[name]}" for name in ("experiment", "activation")]
+            )
+        bare = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        return Run.from_config(bare, unchanged, names)
+
+    return make
+
+
+@pytest.fixture
+def tiny_run(make_run):
+    """Return a function that makes a run of LeNet on the digits, two short epochs long."""
+
+    def make(*overrides):
+        return make_run("experiment=digits_lenet", "trainer.max_epochs=2", *overrides)
+
+    return make

@@ -1,0 +1,157 @@
+"""The command line as a user types it."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def pade_bench(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "pade_bench", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+MISTAKES = {
+    "activation=pua": "Did you mean 'pau'?",
+    "experiment=mnist_lent": "Did you mean 'mnist_lenet'?",
+    "optim=adma": "Did you mean 'adam'?",
+    "experimnt=mnist_lenet": "Did you mean 'experiment'?",
+    "trainer.max_epoch=3": "Did you mean 'max_epochs'?",
+    "optim.weigts.lr=1": "Did you mean 'weights'?",
+    "activation.degres=[3,2]": "Did you mean 'degrees'?",
+    "optim.weights.lr=-1": "optim.weights.lr=-1.0: must be",
+    "optim.weights.lr=nan": "optim.weights.lr=nan: must be",
+    "optim.weights.lr=fast": "optim.weights.lr: Value 'fast'",
+    "optim.pade_coefficients.weight_decay=-1": "must be at least 0",
+    "optim.weights.lr_decay=0": "above 0 and at most 1",
+    "optim.weights.lr_milestones=[3,2]": "rising epochs",
+    "optim.optimizer=adm": "Did you mean 'adam'?",
+    "seed=abc": "seed: Value 'abc'",
+    "seed=-1": "seed=-1: must be a whole number from 0",
+    "trainer.max_epochs=0": "trainer.max_epochs=0: must be a whole number of at least 1",
+    "trainer.accelerator=cup": "Did you mean 'cpu'?",
+    "trainer.precision=16": "trainer.precision='16' is not one of",
+    "data.batch_size=0": "data.batch_size=0: must be",
+    "data.max_rotation=-3": "must be an angle from 0 to 180",
+    "activation.degrees=[3": "activation.degrees=[3",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_explained_in_few_lines_before_anything_is_written(mistake, tmp_path):
+    result = pade_bench(mistake, cwd=tmp_path)
+    assert result.returncode == 2
+    assert MISTAKES[mistake] in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) <= 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_a_sweep_is_found_before_the_first_job(tmp_path):
+    result = pade_bench("-m", "activation=relu,pau", "trainer.max_epochs=2,0", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "trainer.max_epochs=0: must be" in result.stderr
+    assert not (tmp_path / "runs" / "digits_lenet").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "complaint"),
+    [
+        ("trainer:\n  max_epoch: 3\n", "Did you mean 'max_epochs'?"),
+        ("trainer:\n  max_epochs: many\n", "trainer.max_epochs: Value 'many'"),
+        ("trainer:\n  max_epochs: 0\n", "trainer.max_epochs=0: must be"),
+    ],
+)
+def test_a_mistake_in_a_users_yaml_is_explained_too(file, complaint, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "my.yaml").write_text(f"# @package _global_\n{file}")
+    result = pade_bench("--config-dir", "mine", "experiment=my", cwd=tmp_path)
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_is_about_this_program(tmp_path):
+    result = pade_bench("--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "experiment=mnist_lenet activation=pau" in result.stdout
+    assert "Powered by Hydra" not in result.stdout
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg"])
+def test_a_configuration_is_printed_without_importing_torch(flag, tmp_path):
+    code = (
+        "import sys; from pade_bench.__main__ import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    arguments = [flag] if flag == "--help" else [flag, "job"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "max_epochs" in result.stdout
+
+
+def test_one_run_and_a_sweep_share_a_home_and_a_finished_run_is_left_alone(tmp_path):
+    short = ("trainer.max_epochs=1", "activation=relu", "trainer.accelerator=cpu")
+    first = pade_bench(*short, "seed=1", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    (record,) = tmp_path.glob("runs/digits_lenet/relu-*/seed1/record.json")
+    written = record.stat().st_mtime_ns
+    sweep = pade_bench("-m", *short, "seed=1,2", cwd=tmp_path)
+    assert sweep.returncode == 0, sweep.stderr
+    assert record.stat().st_mtime_ns == written
+    homes = {r.parent.name for r in record.parent.parent.glob("*/record.json")}
+    assert homes == {"seed1", "seed2"}
+
+
+def test_a_users_own_activation_works_by_target_alone(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\nclass Sine(torch.nn.Module):\n"
+        "    def forward(self, x):\n        return torch.sin(x)\n"
+    )
+    (tmp_path / "config" / "activation").mkdir(parents=True)
+    (tmp_path / "config" / "activation" / "sine.yaml").write_text("_target_: mine.Sine\n")
+    arguments = ("--config-dir", "config", "activation=sine", "trainer.max_epochs=1")
+    result = pade_bench(*arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.glob("runs/digits_lenet/sine-*/seed0/record.json"))
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("pade_bench.activations.PUA", "does not exist. Did you mean 'PAU'?"),
+        ("nowhere.Sine", "cannot import 'nowhere'"),
+        ("torch.nn.functional.relu", "is not a torch.nn.Module class"),
+        ("torch.nn.Flatten", "Flatten"),
+    ],
+)
+def test_an_unusable_activation_class_is_refused_before_training(target, complaint, tmp_path):
+    (tmp_path / "config" / "activation").mkdir(parents=True)
+    (tmp_path / "config" / "activation" / "my.yaml").write_text(f"_target_: {target}\n")
+    result = pade_bench("--config-dir", "config", "activation=my", cwd=tmp_path)
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("runs/digits_lenet/*"))
+
+
+def test_missing_data_is_one_message_that_says_what_to_do(tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = pade_bench("experiment=mnist_lenet", "data.root=empty", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "train-images-idx3-ubyte" in result.stderr
+    assert "data.root=" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs" / "mnist_lenet").exists()
