@@ -1,0 +1,61 @@
+"""Pictures from arrays alone, so that they can be drawn where torch is not installed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+# Colour-blind safe (Okabe & Ito, 2008).
+BLUE, GREY = "#0072B2", "#999999"
+
+
+@dataclass(frozen=True)
+class LayerCurve:
+    """The function of one activation layer: y over x, as it started, and where its inputs lie."""
+
+    name: str
+    x: np.ndarray  # (points,)
+    y: np.ndarray  # (points,) after training
+    start: np.ndarray  # (points,) before training
+    edges: np.ndarray  # (bins + 1,) of the input histogram
+    density: np.ndarray  # (bins,) of the inputs, integrating to 1
+
+
+def draw_activations(layers: list[LayerCurve], title: str | None = None) -> Figure:
+    """Draw one panel per layer: the function, its start dashed, the input density behind."""
+    columns = min(len(layers), 4)
+    rows = math.ceil(len(layers) / columns)
+    figure = Figure(figsize=(2.6 * columns, 2.5 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for panel, layer in zip(panels, layers, strict=False):
+        behind = panel.twinx()
+        behind.stairs(layer.density, layer.edges, fill=True, color=GREY, alpha=0.3, label="inputs")
+        behind.set_yticks([])
+        behind.set_ylim(0, 1.6 * max(layer.density.max(), 1e-12))
+        panel.set_zorder(behind.get_zorder() + 1)
+        panel.patch.set_visible(False)
+        panel.plot(layer.x, layer.start, "--", color=GREY, linewidth=1.2, label="start")
+        panel.plot(layer.x, layer.y, color=BLUE, linewidth=1.8, label="learned")
+        panel.set_xlim(layer.x[0], layer.x[-1])
+        panel.set_title(f"layer {layer.name}", fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+        behind.spines[["top", "right"]].set_visible(False)
+    for panel in list(panels)[len(layers) :]:
+        panel.set_visible(False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    inputs, inputs_label = figure.axes[rows * columns].get_legend_handles_labels()
+    figure.legend(
+        handles + inputs,
+        labels + inputs_label,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+    )
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure

@@ -1,0 +1,63 @@
+"""What made a result: code, versions, device, kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pade_bench import __version__, ops
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "cupy-cuda13x")
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Describe the code and the machine on which a result was made."""
+    return {
+        "pade_bench": __version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "pade_kernel": ops.backend(device),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that runs, ``+changes`` if edited; ``None`` in a wheel."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An installed wheel may lie inside somebody else's repository.
+        git("ls-files", "--error-unmatch", __file__)
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def device_name(device: torch.device) -> str:
+    """Return the GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

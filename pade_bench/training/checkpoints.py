@@ -1,0 +1,63 @@
+"""Checkpoints that appear whole, and are refused where they are damaged."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from pade_bench.errors import RunError
+from pade_bench.runs import write_atomically, writing_to
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint aside, flush it to disk and rename it.
+
+    Lightning's own writer copies from the temporary folder, which may lie on another disk, so an
+    interruption could leave half a file under the final name.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        path = Path(path)
+        with writing_to(path.parent):
+            write_atomically(path, content.getvalue())
+
+
+class SaveLast(Checkpoint):
+    """Save the state after every epoch, unless the run has just diverged.
+
+    A :class:`Checkpoint` callback comes after the module's own hook, so what is saved includes
+    the history of the epoch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not pl_module.diverged:
+            trainer.save_checkpoint(self.path, weights_only=False)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise :class:`RunError` if the checkpoint cannot be read as a whole."""
+    try:
+        # torch.load does not look at the checksums that torch.save writes.
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RunError(
+            f"{path} is damaged ({error or type(error).__name__}). It is left as it is; restart=true "
+            "moves it aside and starts the run anew."
+        ) from error

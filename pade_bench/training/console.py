@@ -1,0 +1,60 @@
+"""What is said on the console: a line per epoch, and the summary at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from pade_bench.runs import Run
+
+
+class PrintEpochs(Checkpoint):
+    """Print a line per epoch where the output is no terminal and a progress bar would litter it.
+
+    It is a :class:`Checkpoint` because these are called after the module's own hook, which
+    completes the history of the epoch.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if done := len(pl_module.history["train_loss"]):
+            print(f"resuming after epoch {done} of {trainer.max_epochs}", flush=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        if pl_module.diverged:
+            print(f"{epoch}  diverged: the loss is not finite", flush=True)
+            return
+        last = {name: values[-1] for name, values in pl_module.history.items()}
+        print(
+            f"{epoch}  train loss {last['train_loss']:.4f}  "
+            f"test accuracy {last['test_accuracy']:.2f} %  {last['seconds']:.1f} s",
+            flush=True,
+        )
+
+
+def print_summary(run: Run, record: dict[str, Any]) -> None:
+    """Say what came of a run, where everything lies, and what to try next."""
+    names = run.names
+    if record["status"] == "finished":
+        result = f"{record['test_accuracy']:.2f} % test accuracy after {record['epochs']} epochs"
+    else:
+        result = f"diverged in epoch {record['epochs'] + 1}: the loss was not finite"
+    lines = {
+        "result": result,
+        "network": f"{names['model']} with {names['activation']} on {names['data']}, "
+        f"{record['parameters']:,} parameters, {record['activation_parameters']:,} of them "
+        f"in {record['activation_layers']} activations",
+        "training": f"{record['wall_seconds']:.1f} s on {record['provenance']['device']}",
+        "record": run.directory / "record.json",
+    }
+    if (picture := run.directory / "activations.png").exists():
+        lines["activations"] = picture
+    others = "relu,swish,pau" if names["activation"] == "pau" else f"pau,{names['activation']}"
+    lines["TensorBoard"] = f"tensorboard --logdir {run.config.runs_dir}"
+    lines["try next"] = (
+        f"python -m pade_bench -m experiment={names['experiment']} activation={others} seed=0,1,2"
+    )
+    for name, value in lines.items():
+        print(f"{name:<12} {value}")

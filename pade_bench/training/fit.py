@@ -1,0 +1,143 @@
+"""From the description of a run to its record."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_object
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from torch import nn
+
+from pade_bench.activations import check_activation
+from pade_bench.activations.factory import activation_factory
+from pade_bench.provenance import provenance
+from pade_bench.runs import Run, write_atomically, writing_to
+from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast, check_checkpoint
+from pade_bench.training.console import PrintEpochs, print_summary
+from pade_bench.training.learned import measure, picture, save_arrays
+from pade_bench.training.module import Classifier
+from pade_bench.training.tensorboard import TensorBoard
+
+
+def fit(run: Run) -> dict[str, Any]:
+    """Train a run to its end and return its record; resume it where it was interrupted.
+
+    A finished run is not touched: its record is returned.
+
+    Raises:
+        ConfigurationError: a class of the configuration does not exist or does not fit.
+        DataError: the data set is missing or damaged.
+        RunError: the run's directory is held, damaged, unwritable or has other settings.
+    """
+    if not run.config.restart and (record := run.record()) is not None:
+        print(f"{run.directory} is {record['status']}:")
+        print_summary(run, record)
+        return record
+    # All that can be refused is refused before the run's directory exists.
+    classifier = make_classifier(run)
+    data = make_data(run)
+    data.prepare_data()
+    with run.claim():
+        # Another process may have finished the run before this one got hold of it.
+        record = run.record()
+        if record is None:
+            record = _train(run, classifier, data)
+    print_summary(run, record)
+    return record
+
+
+def make_data(run: Run) -> pl.LightningDataModule:
+    """Return the configured data module, with the run's seed."""
+    arguments = dict(run.config.data)
+    return get_object(arguments.pop("_target_"))(**arguments, seed=run.config.seed)
+
+
+def make_classifier(run: Run) -> Classifier:
+    """Return the configured network with initial weights that depend on the seed alone."""
+    config = run.config
+    factory = activation_factory(dict(config.activation))
+    sample = factory()
+    check_activation(sample)
+    data = get_object(config.data._target_)
+    torch.manual_seed(config.seed)
+    network = get_object(config.model._target_)(
+        activation=factory, in_channels=data.in_channels, num_classes=data.num_classes
+    )
+    return Classifier(
+        network, type(sample), config.optim, config.seed, config.trainer.channels_last
+    )
+
+
+def _train(run: Run, classifier: Classifier, data: pl.LightningDataModule) -> dict[str, Any]:
+    resume = run.checkpoint.exists()
+    if resume:
+        check_checkpoint(run.checkpoint)
+    initial = copy.deepcopy(classifier.network)
+    trainer = _make_trainer(run, classifier, initial)
+    trainer.fit(
+        classifier, data, ckpt_path=str(run.checkpoint) if resume else None, weights_only=True
+    )
+    layers = measure(classifier, initial, next(iter(data.val_dataloader()))[0])
+    record = make_record(run, classifier)
+    with writing_to(run.directory):
+        if layers:
+            save_arrays(run.directory / "activations.npz", layers)
+            write_atomically(run.directory / "activations.png", picture(layers))
+        # The record comes last: it is what says that the run is finished.
+        run.write_record(record)
+    return record
+
+
+def _make_trainer(run: Run, classifier: Classifier, initial: nn.Module) -> pl.Trainer:
+    config = run.config.trainer
+    callbacks: list[Callback] = [TensorBoard(run, initial), SaveLast(run.checkpoint)]
+    on_terminal = config.progress_bar and sys.stdout.isatty()
+    callbacks.append(RichProgressBar() if on_terminal else PrintEpochs())
+    return pl.Trainer(
+        max_epochs=config.max_epochs,
+        accelerator=config.accelerator,
+        devices=config.devices,
+        precision=config.precision,
+        gradient_clip_val=run.config.optim.gradient_clip_norm,
+        deterministic="warn",
+        default_root_dir=run.directory,
+        logger=False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=on_terminal,
+        enable_model_summary=False,
+        enable_checkpointing=True,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
+    """Return what is kept of a run: a flat dictionary for ``record.json``."""
+    history = classifier.history
+    activations = [m for m in classifier.network.modules() if type(m) is classifier.activation_type]
+    finished = not classifier.diverged
+    return {
+        **run.names,
+        "seed": run.config.seed,
+        "status": "finished" if finished else "diverged",
+        "epochs": len(history["train_loss"]),
+        "test_accuracy": history["test_accuracy"][-1] if finished else None,
+        "test_accuracy_per_epoch": history["test_accuracy"],
+        "train_loss_per_epoch": history["train_loss"],
+        "parameters": _count(classifier.network),
+        "activation_parameters": sum(_count(m) for m in activations),
+        "activation_layers": len(activations),
+        "wall_seconds": sum(history["seconds"]),
+        "wall_seconds_per_epoch": history["seconds"],
+        "config_hash": run.config_hash,
+        "provenance": provenance(classifier.device),
+    }
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

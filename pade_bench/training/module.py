@@ -1,0 +1,112 @@
+"""The Lightning module: a network, its loss, and the history of its epochs."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pade_bench.seeding import epoch_seed
+from pade_bench.training.optimizers import make_optimizer
+
+if TYPE_CHECKING:
+    from pade_bench.schema import OptimConfig
+
+
+class Classifier(pl.LightningModule):
+    """Trains a network with cross-entropy and measures it on the test set after every epoch.
+
+    ``history`` holds one value per complete epoch: ``train_loss`` (mean over the epoch's images,
+    measured while training), ``test_accuracy`` (percent) and ``seconds``. It travels in the
+    checkpoint, so a resumed run has the history of one that was never interrupted.
+
+    Args:
+        network: maps (N, C, H, W) images to (N, classes) logits.
+        activation_type: the class of its activations.
+        optim: the optimiser's settings.
+        seed: what is random in epoch k depends on (seed, k) alone.
+        channels_last: the memory format of images and weights.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        activation_type: type[nn.Module],
+        optim: OptimConfig,
+        seed: int,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.memory_format)
+        self.activation_type = activation_type
+        self.optim = optim
+        self.seed = seed
+        self.diverged = False
+        self.history: dict[str, list[float]] = {
+            "train_loss": [],
+            "test_accuracy": [],
+            "seconds": [],
+        }
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) images to (N, classes) logits."""
+        return self.network(images.contiguous(memory_format=self.memory_format))
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser with its learning rates stepped once per epoch."""
+        optimizer, scheduler = make_optimizer(self.network, self.optim)
+        return [optimizer], [{"scheduler": scheduler, "interval": "epoch"}]
+
+    def on_train_epoch_start(self) -> None:
+        # Checkpoints do not hold the global random state. Starting every epoch from its own seed
+        # makes what draws from it (RReLU, RPAU) the same after an interruption.
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "noise"))
+        self._began = time.perf_counter()
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._images_seen = 0
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """Return the mean cross-entropy of a batch."""
+        images, labels = batch
+        loss = F.cross_entropy(self(images), labels)
+        # Summed on the device: reading the value at every step would wait for the GPU.
+        self._loss_sum += loss.detach() * len(labels)
+        self._images_seen += len(labels)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._images_tested = 0
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        """Count the correct predictions of a batch."""
+        images, labels = batch
+        self._correct += (self(images).argmax(1) == labels).sum()
+        self._images_tested += len(labels)
+
+    def on_train_epoch_end(self) -> None:
+        # Lightning has measured the test accuracy by now: its validation loop is part of the epoch.
+        loss = self._loss_sum.item() / self._images_seen
+        accuracy = 100 * self._correct.item() / self._images_tested
+        if not math.isfinite(loss):
+            self.diverged = True
+            self.trainer.should_stop = True
+            return
+        self.history["train_loss"].append(loss)
+        self.history["test_accuracy"].append(accuracy)
+        self.history["seconds"].append(time.perf_counter() - self._began)
+        self.log_dict({"loss": loss, "accuracy": accuracy}, prog_bar=True, logger=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+        checkpoint["diverged"] = self.diverged
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+        self.diverged = checkpoint["diverged"]

@@ -1,0 +1,84 @@
+"""TensorBoard: curves, hyper-parameters with the final metrics, and the learned activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from pade_bench.plots import draw_activations
+from pade_bench.runs import Run, identity, writing_to
+from pade_bench.training.learned import learnable_activations, measure
+
+LOSS, ACCURACY = "train/loss", "test/accuracy"
+FIGURES_PER_RUN = 20
+
+
+class TensorBoard(Checkpoint):
+    """Write a run's events, with epochs as steps: 0 before training, k after the k-th epoch.
+
+    It is a :class:`Checkpoint` because these are called after the module's own hook, which
+    completes the history of the epoch; in the list of callbacks it comes before
+    :class:`SaveLast`, so that no saved epoch lacks its events.
+    """
+
+    def __init__(self, run: Run, initial: nn.Module) -> None:
+        self.run = run
+        self.initial = initial
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        done = len(pl_module.history["train_loss"])
+        with writing_to(self.run.directory):
+            # An interrupted epoch may have left events: TensorBoard drops those after this step.
+            self.writer = SummaryWriter(str(self.run.directory), purge_step=done + 1)
+            if done == 0:
+                self._write_hyperparameters()
+                self._write_activations(trainer, pl_module, step=0)
+            self.writer.flush()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if pl_module.diverged:
+            return
+        step = trainer.current_epoch + 1
+        with writing_to(self.run.directory):
+            self.writer.add_scalar(LOSS, pl_module.history["train_loss"][-1], step)
+            self.writer.add_scalar(ACCURACY, pl_module.history["test_accuracy"][-1], step)
+            self._write_activations(trainer, pl_module, step)
+            self.writer.flush()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        with writing_to(self.run.directory):
+            self.writer.close()
+
+    def _write_hyperparameters(self) -> None:
+        settings = {
+            **self.run.names,
+            "seed": self.run.config.seed,
+            **{k: v for k, v in identity(self.run.config).items() if not k.endswith("_target_")},
+        }
+        values = {
+            key: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for key, value in settings.items()
+        }
+        # The page shows only metrics that are named here; their values are the curves' last ones.
+        for summary in hparams(values, {ACCURACY: 0.0, LOSS: 0.0}):
+            self.writer._get_file_writer().add_summary(summary)
+
+    def _write_activations(self, trainer: Any, pl_module: Any, step: int) -> None:
+        layers = learnable_activations(pl_module.network, pl_module.activation_type)
+        if not layers:
+            return
+        for i, layer in enumerate(layers):
+            for name, parameter in layer.named_parameters():
+                for j, value in enumerate(parameter.detach().flatten().tolist()):
+                    self.writer.add_scalar(f"layer_{i + 1}/{name}_{j}", value, step)
+        every = max(1, trainer.max_epochs // FIGURES_PER_RUN)
+        if step % every == 0 or step == trainer.max_epochs:
+            images, _ = next(iter(trainer.datamodule.val_dataloader()))
+            curves = measure(pl_module, self.initial, images)
+            figure = draw_activations(curves, f"after epoch {step}")
+            self.writer.add_figure("activations", figure, step)

@@ -1,0 +1,262 @@
+"""A run trains, resumes to the same bits, and leaves its record."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from pade_bench.errors import ConfigurationError, RunError
+from pade_bench.training import fit
+from pade_bench.training.fit import make_classifier, make_data
+from pade_bench.training.module import Classifier
+
+RECORD_KEYS = {
+    "experiment", "data", "model", "activation", "seed", "epochs", "status", "test_accuracy",
+    "test_accuracy_per_epoch", "train_loss_per_epoch", "parameters", "activation_parameters",
+    "wall_seconds", "config_hash", "provenance",
+}  # fmt: skip
+
+
+def load(run):
+    return torch.load(run.checkpoint, weights_only=True)
+
+
+def without_time(run):
+    """Return the record and the history of a run, wall time and commit aside."""
+    record = json.loads((run.directory / "record.json").read_text())
+    return {k: v for k, v in record.items() if "wall" not in k and k != "provenance"}
+
+
+def assert_same_result(a, b):
+    assert without_time(a) == without_time(b)
+    weights_a, weights_b = load(a)["state_dict"], load(b)["state_dict"]
+    assert weights_a.keys() == weights_b.keys()
+    for name in weights_a:
+        assert torch.equal(weights_a[name], weights_b[name]), name
+    states = [load(run)["optimizer_states"][0]["state"] for run in (a, b)]
+    for index, state in states[0].items():
+        for name, value in state.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[1][index][name]))
+
+
+def test_a_finished_run_leaves_a_complete_record(tiny_run):
+    run = tiny_run("activation=pau")
+    returned = fit(run)
+    record = json.loads((run.directory / "record.json").read_text())
+    assert record == returned
+    assert record.keys() >= RECORD_KEYS
+    assert record["status"] == "finished"
+    assert record["epochs"] == len(record["test_accuracy_per_epoch"]) == 2
+    assert record["test_accuracy"] == record["test_accuracy_per_epoch"][-1]
+    assert (record["parameters"], record["activation_parameters"]) == (61_746, 40)
+    assert record["activation_layers"] == 4
+    assert record["train_loss_per_epoch"][1] < record["train_loss_per_epoch"][0]
+    assert record["provenance"]["pade_kernel"] in ("reference", "cpu", "cuda")
+    assert record["provenance"]["device"]
+    for name in ("config.yaml", "last.ckpt", "activations.npz", "activations.png"):
+        assert (run.directory / name).stat().st_size > 0
+    assert list(run.directory.glob("events.out.tfevents.*"))
+
+
+def test_starting_a_finished_run_again_changes_nothing(tiny_run, capsys):
+    run = tiny_run("activation=relu", "trainer.max_epochs=1")
+    fit(run)
+    before = {p.name: p.stat().st_mtime_ns for p in run.directory.iterdir()}
+    capsys.readouterr()
+    fit(run)
+    assert {p.name: p.stat().st_mtime_ns for p in run.directory.iterdir()} == before
+    assert "is finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("activation", ["rpau", "rrelu"])
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
+    activation, tiny_run, tmp_path
+):
+    runs = [
+        tiny_run(f"activation={activation}", f"runs_dir={tmp_path / name}", f"seed={seed}")
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+    ]
+    for run in runs:
+        torch.rand(5)  # what happened before in the process must not matter
+        fit(run)
+    assert_same_result(runs[0], runs[1])
+    losses = [without_time(run)["train_loss_per_epoch"] for run in (runs[0], runs[2])]
+    assert losses[0] != losses[1]
+
+
+class Interrupted(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("activation", ["pau", "rpau", "rrelu"])
+@pytest.mark.parametrize("batch", [0, 7])
+def test_an_interrupted_run_resumes_to_the_same_bits(
+    activation, batch, tiny_run, tmp_path, monkeypatch
+):
+    more = (f"activation={activation}", "trainer.max_epochs=3", "optim.weights.lr_decay=0.9")
+    whole, cut = (tiny_run(*more, f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
+    fit(whole)
+
+    step = Classifier.training_step
+
+    def interrupt(self, images, index):
+        if self.current_epoch == 2 and index == batch:
+            raise Interrupted
+        return step(self, images, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", interrupt)
+        with pytest.raises(Interrupted):
+            fit(cut)
+    assert cut.record() is None
+    fit(cut)
+    assert_same_result(whole, cut)
+
+
+def test_a_process_killed_at_random_resumes_to_the_same_bits(tiny_run, tmp_path):
+    settings = ["activation=rpau", "trainer.max_epochs=4"]
+    whole, cut = (tiny_run(*settings, f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
+    fit(whole)
+    command = [sys.executable, "-m", "pade_bench", *settings, f"runs_dir={tmp_path / 'cut'}"]
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = cut.checkpoint.stat().st_mtime_ns if cut.checkpoint.exists() else 0
+        while process.poll() is None:
+            if cut.checkpoint.exists() and cut.checkpoint.stat().st_mtime_ns > seen:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.01)
+        assert process.returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert_same_result(whole, cut)
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_record_only_writes_the_record(
+    tiny_run,
+):
+    run = tiny_run("activation=pau")
+    fit(run)
+    before, weights = without_time(run), load(run)["state_dict"]
+    (run.directory / "record.json").unlink()
+    fit(run)
+    assert without_time(run) == before
+    for name, value in load(run)["state_dict"].items():
+        assert torch.equal(value, weights[name])
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "flipped"])
+def test_a_damaged_checkpoint_is_named_kept_and_replaced_only_when_told(damage, tiny_run):
+    run = tiny_run("activation=relu")
+    fit(run)
+    (run.directory / "record.json").unlink()
+    content = bytearray(run.checkpoint.read_bytes())
+    if damage == "half":
+        content = content[: len(content) // 2]
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        content[len(content) // 2] ^= 1
+    run.checkpoint.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"last\.ckpt is damaged.*restart=true"):
+            fit(run)
+        assert run.checkpoint.read_bytes() == content
+    assert fit(tiny_run("activation=relu", "restart=true"))["status"] == "finished"
+    (aside,) = run.directory.parent.glob("seed0.before-*")
+    assert (aside / "last.ckpt").read_bytes() == content
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tiny_run):
+    run = tiny_run(
+        "activation=slaf", "trainer.max_epochs=4", "optim=sgd", "optim.weights.lr=1e6",
+        "optim.gradient_clip_norm=null",
+    )  # fmt: skip
+    record = fit(run)
+    assert record["status"] == "diverged"
+    assert record["test_accuracy"] is None
+    assert record["epochs"] == len(record["train_loss_per_epoch"]) < 4
+    assert np.isfinite(record["train_loss_per_epoch"]).all()
+    assert json.loads((run.directory / "record.json").read_text()) == record
+
+
+def test_activations_see_the_same_images_in_the_same_order(tiny_run, monkeypatch):
+    seen = {}
+    step = Classifier.training_step
+
+    def watch(self, batch, index):
+        seen.setdefault(name, []).append(batch[0].clone())
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Classifier, "training_step", watch)
+    for name in ("relu", "rrelu", "rpau"):
+        fit(tiny_run(f"activation={name}"))
+    for name in ("rrelu", "rpau"):
+        for a, b in zip(seen["relu"], seen[name], strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_every_seed_is_a_seed(seed, tiny_run):
+    networks = []
+    for _ in range(2):
+        torch.rand(1)
+        networks.append(make_classifier(tiny_run(f"seed={seed}")).network)
+    for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert make_data(tiny_run(f"seed={seed}")) is not None
+
+
+def test_the_gradient_norm_is_clipped_as_configured(tiny_run, monkeypatch):
+    norms = []
+    step = torch.optim.Adam.step
+
+    def watch(self, closure=None):
+        def clipped():
+            loss = closure()
+            gradients = [p.grad for g in self.param_groups for p in g["params"]]
+            norms.append(torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])))
+            return loss
+
+        return step(self, clipped)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watch)
+    fit(tiny_run("activation=relu", "trainer.max_epochs=1", "optim.gradient_clip_norm=0.01"))
+    assert max(norms) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_unusable_activation_arguments_are_refused_before_the_home_exists(tiny_run):
+    run = tiny_run("activation=pau", "activation.denominator=abs_of_sums")
+    with pytest.raises(ConfigurationError, match="Did you mean 'abs_of_sum'"):
+        fit(run)
+    assert not run.directory.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only folders")
+def test_a_read_only_folder_is_named(tiny_run, tmp_path):
+    (tmp_path / "runs").mkdir(mode=0o500)
+    with pytest.raises(RunError, match="Permission denied"):
+        fit(tiny_run())
+
+
+def test_a_disk_that_fills_keeps_the_last_epoch_and_the_run_resumes(tiny_run, monkeypatch):
+    run = tiny_run("activation=relu")
+    real, calls = os.fsync, []
+
+    def fills_up(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 4:
+            raise OSError(28, "No space left on device")
+        return real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fills_up)
+        with pytest.raises(RunError, match="No space left on device"):
+            fit(run)
+    assert load(run)["epoch"] == 0
+    assert run.record() is None
+    assert fit(run)["status"] == "finished"
