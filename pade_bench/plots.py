@@ -24,9 +24,11 @@ class LayerCurve:
     density: np.ndarray  # (bins,) of the inputs, integrating to 1
 
 
-def draw_activations(layers: list[LayerCurve], title: str | None = None) -> Figure:
+def draw_activations(
+    layers: list[LayerCurve], title: str | None = None, columns: int = 4
+) -> Figure:
     """Draw one panel per layer: the function, its start dashed, the input density behind."""
-    columns = min(len(layers), 4)
+    columns = min(len(layers), columns)
     rows = math.ceil(len(layers) / columns)
     figure = Figure(figsize=(2.6 * columns, 2.5 * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat

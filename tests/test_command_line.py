@@ -1,5 +1,6 @@
 """The command line as a user types it."""
 
+import signal
 import subprocess
 import sys
 
@@ -155,3 +156,21 @@ def test_missing_data_is_one_message_that_says_what_to_do(tmp_path):
     assert "data.root=" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "runs" / "mnist_lenet").exists()
+
+
+def test_an_interrupted_run_says_that_it_resumes_and_does(tmp_path):
+    command = [sys.executable, "-m", "pade_bench", "activation=relu", "trainer.max_epochs=20"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command resumes" in errors
+    assert "Traceback" not in errors
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "resuming after epoch" in again.stdout
+    assert "epoch 1/20" not in again.stdout

@@ -58,6 +58,6 @@ def check_checkpoint(path: Path) -> None:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise RunError(
-            f"{path} is damaged ({error or type(error).__name__}). It is left as it is; restart=true "
-            "moves it aside and starts the run anew."
+            f"{path} is damaged ({error or type(error).__name__}). It is left as it is; "
+            "restart=true moves it aside and starts the run anew."
         ) from error

@@ -78,9 +78,15 @@ def _train(run: Run, classifier: Classifier, data: pl.LightningDataModule) -> di
         check_checkpoint(run.checkpoint)
     initial = copy.deepcopy(classifier.network)
     trainer = _make_trainer(run, classifier, initial)
-    trainer.fit(
-        classifier, data, ckpt_path=str(run.checkpoint) if resume else None, weights_only=True
-    )
+    try:
+        trainer.fit(
+            classifier, data, ckpt_path=str(run.checkpoint) if resume else None, weights_only=True
+        )
+    except SystemExit:
+        # Lightning ends the whole process on Ctrl-C; a caller may have other plans.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     layers = measure(classifier, initial, next(iter(data.val_dataloader()))[0])
     record = make_record(run, classifier)
     with writing_to(run.directory):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,11 +12,13 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from pade_bench.activations import PAU
 from pade_bench.plots import draw_activations
 from pade_bench.runs import Run, identity, writing_to
 from pade_bench.training.learned import learnable_activations, measure
 
-LOSS, ACCURACY = "train/loss", "test/accuracy"
+# TensorBoard sorts by name: these come first, before the activations and their parameters.
+ACCURACY, LOSS = "accuracy/test", "loss/train"
 FIGURES_PER_RUN = 20
 
 
@@ -73,12 +77,23 @@ class TensorBoard(Checkpoint):
         if not layers:
             return
         for i, layer in enumerate(layers):
-            for name, parameter in layer.named_parameters():
-                for j, value in enumerate(parameter.detach().flatten().tolist()):
-                    self.writer.add_scalar(f"layer_{i + 1}/{name}_{j}", value, step)
+            for name, value in named_values(layer):
+                self.writer.add_scalar(f"parameters_of_layer_{i + 1}/{name}", value, step)
         every = max(1, trainer.max_epochs // FIGURES_PER_RUN)
         if step % every == 0 or step == trainer.max_epochs:
             images, _ = next(iter(trainer.datamodule.val_dataloader()))
             curves = measure(pl_module, self.initial, images)
-            figure = draw_activations(curves, f"after epoch {step}")
+            # A card is as high as wide, so are the panels together.
+            columns = math.ceil(math.sqrt(len(curves)))
+            figure = draw_activations(curves, f"after epoch {step}", columns)
             self.writer.add_figure("activations", figure, step)
+
+
+def named_values(activation: nn.Module) -> Iterator[tuple[str, float]]:
+    """Yield every parameter value of an activation; Padé coefficients as a0 … am and b1 … bn."""
+    for name, parameter in activation.named_parameters():
+        letter, first = f"{name}_", 0
+        if isinstance(activation, PAU):
+            letter, first = {"numerator": ("a", 0), "denominator": ("b", 1)}[name]
+        for i, value in enumerate(parameter.detach().flatten().tolist(), start=first):
+            yield f"{letter}{i}", value

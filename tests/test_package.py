@@ -1,0 +1,100 @@
+"""What holds for the package as a whole."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pade_bench"
+
+# Each layer may import itself and those before it.
+LAYERS = ("ops", "activations", "models", "training", "__main__")
+WITHOUT_TORCH = ("__init__", "__main__", "errors", "plots", "runs", "schema", "seeding")
+
+
+def imports(path):
+    """Yield the modules that a file imports when it is itself imported, and all others."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            yield name, node in tree.body
+
+
+def layer(module):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "pade_bench" else None
+
+
+@pytest.mark.parametrize("importer", LAYERS)
+def test_imports_point_one_way(importer):
+    path = PACKAGE / importer
+    files = list(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    assert files
+    allowed = LAYERS[: LAYERS.index(importer) + 1]
+    for file in files:
+        for module, _ in imports(file):
+            assert layer(module) not in set(LAYERS) - set(allowed), f"{file} imports {module}"
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_modules_that_must_not_wait_for_torch_do_not_import_it(name):
+    for module, at_import in imports(PACKAGE / f"{name}.py"):
+        if at_import:
+            assert module.split(".")[0] not in ("torch", "pytorch_lightning"), module
+            assert layer(module) in (None, *WITHOUT_TORCH), module
+
+
+def experiments():
+    return sorted(p.stem for p in (ROOT / "configs" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", experiments())
+def test_every_experiment_composes(experiment, make_run):
+    run = make_run(f"experiment={experiment}")
+    assert experiment == f"{run.names['data']}_{run.names['model']}"
+    assert run.directory.parts[-3:] == (experiment, "pau", "seed0")
+
+
+def test_the_wheel_works_in_an_empty_folder(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pade_bench", "configs", "kernels"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    wheels = tmp_path / "wheels"
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
+    subprocess.run([*pip, *build], check=True, capture_output=True)
+    (wheel,) = wheels.glob("*.whl")
+    site = tmp_path / "site"
+    install = ["install", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run([*pip, *install], check=True, capture_output=True)
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = subprocess.run(
+        [sys.executable, "-m", "pade_bench", "activation=relu", "trainer.max_epochs=1"],
+        cwd=empty,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert list(empty.glob("runs/digits_lenet/relu-*/seed0/record.json"))
+    shipped = {p.name for p in (site / "pade_bench").rglob("*")}
+    for folder in ("configs", "kernels"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and path.suffix in (".yaml", ".h", ".cu", ".cpp"):
+                assert path.name in shipped, path

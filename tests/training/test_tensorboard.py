@@ -1,0 +1,96 @@
+"""What TensorBoard finds in a run."""
+
+import math
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+from pade_bench import PAU, build_model
+from pade_bench.training import fit
+from pade_bench.training.module import Classifier
+from pade_bench.training.tensorboard import named_values
+
+
+def events(run):
+    accumulator = EventAccumulator(str(run.directory), size_guidance={"images": 0, "scalars": 0})
+    return accumulator.Reload()
+
+
+def test_curves_coefficients_figures_and_hyperparameters_are_written(tiny_run):
+    run = tiny_run("activation=pau")
+    record = fit(run)
+    found = events(run)
+    accuracy = [(e.step, e.value) for e in found.Scalars("accuracy/test")]
+    assert accuracy == [
+        (i + 1, pytest.approx(v)) for i, v in enumerate(record["test_accuracy_per_epoch"])
+    ]
+    assert [e.step for e in found.Scalars("loss/train")] == [1, 2]
+    coefficients = [t for t in found.Tags()["scalars"] if t.startswith("parameters_of_layer_")]
+    assert len(coefficients) == 40
+    a0 = found.Scalars("parameters_of_layer_1/a0")
+    assert [e.step for e in a0] == [0, 1, 2]
+    assert a0[0].value == pytest.approx(PAU().numerator[0].item())
+    assert [e.step for e in found.Images("activations")] == [0, 1, 2]
+
+    plugin = found.summary_metadata[metadata.SESSION_START_INFO_TAG].plugin_data.content
+    settings = plugin_data_pb2.HParamsPluginData.FromString(plugin).session_start_info.hparams
+    assert settings["activation"].string_value == "pau"
+    assert settings["optim.weights.lr"].number_value == 0.002
+    plugin = found.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(plugin).experiment
+    assert {m.name.tag for m in experiment.metric_infos} == {"accuracy/test", "loss/train"}
+
+
+def test_fixed_activations_have_no_figures(tiny_run):
+    run = tiny_run("activation=relu", "trainer.max_epochs=1")
+    fit(run)
+    assert set(events(run).Tags()["scalars"]) == {"accuracy/test", "loss/train"}
+    assert not events(run).Tags()["images"]
+    assert not (run.directory / "activations.png").exists()
+
+
+def test_an_interrupted_epoch_leaves_no_event_twice(tiny_run, monkeypatch):
+    run = tiny_run("activation=pau")
+    save = Classifier.on_save_checkpoint
+
+    def dies_after_the_events(self, checkpoint):
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        save(self, checkpoint)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "on_save_checkpoint", dies_after_the_events)
+        with pytest.raises(KeyboardInterrupt):
+            fit(run)
+    fit(run)
+    assert [e.step for e in events(run).Scalars("accuracy/test")] == [1, 2]
+    assert [e.step for e in events(run).Scalars("parameters_of_layer_4/b4")] == [0, 1, 2]
+
+
+def test_coefficients_carry_the_papers_names():
+    unit = PAU()
+    names = dict(named_values(unit))
+    assert list(names) == ["a0", "a1", "a2", "a3", "a4", "a5", "b1", "b2", "b3", "b4"]
+    assert names["b2"] == unit.denominator[1].item()
+    prelu = build_model("lenet", "prelu")[1]
+    assert dict(named_values(prelu)) == {"weight_0": 0.25}
+
+
+def test_the_saved_arrays_are_the_functions_of_the_trained_network(tiny_run):
+    run = tiny_run("activation=pau")
+    fit(run)
+    arrays = np.load(run.directory / "activations.npz")
+    assert sum(key.endswith("/y") for key in arrays) == 4
+    for i in range(4):
+        x, y, start = (arrays[f"{i}/{name}"] for name in ("x", "y", "start"))
+        assert x.shape == y.shape == start.shape
+        width = np.diff(arrays[f"{i}/edges"])
+        assert math.isclose((arrays[f"{i}/density"] * width).sum(), 1, rel_tol=1e-6)
+        assert not np.allclose(y, start)
+        a = PAU()
+        expected = np.polyval(a.numerator.detach().numpy()[::-1], x) / (
+            1 + abs(np.polyval([*a.denominator.detach().numpy()[::-1], 0], x))
+        )
+        np.testing.assert_allclose(start, expected, rtol=1e-4, atol=1e-5)
