@@ -36,7 +36,6 @@ PLACE_SETTINGS = (
     "runs_dir",
     "restart",
     "trainer.accelerator",
-    "trainer.devices",
     "trainer.progress_bar",
 )
 
@@ -205,11 +204,16 @@ def identity(config: DictConfig | Any) -> dict[str, Any]:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all, even if the machine stops meanwhile."""
     aside = path.with_name(f"{path.name}.partial")
-    with open(aside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        # On a full disk, half a file is in the way of what makes room.
+        aside.unlink(missing_ok=True)
+        raise
     # The rename itself lasts only once the directory is on disk.
     directory = os.open(path.parent, os.O_RDONLY)
     try:

@@ -16,8 +16,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from pade_bench.errors import ConfigurationError, one_of
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
-
 
 @dataclass
 class DataConfig:
@@ -67,8 +65,6 @@ class TrainerConfig:
 
     max_epochs: int = MISSING
     accelerator: str = "auto"
-    devices: int = 1
-    precision: str = "32-true"
     channels_last: bool = True
     progress_bar: bool = True
 
@@ -113,7 +109,6 @@ _RANGES: dict[str, Check] = {
     "data.batch_size": _POSITIVE,
     "data.max_rotation": (lambda v: 0 <= v <= 180, "an angle from 0 to 180 degrees"),
     "trainer.max_epochs": _POSITIVE,
-    "trainer.devices": _POSITIVE,
     "optim.momentum": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
     "optim.gradient_clip_norm": (lambda v: v is None or v > 0, "above 0, or null for no clipping"),
 }
@@ -129,8 +124,7 @@ for _group in ("weights", "pade_coefficients"):
     }
 _CHOICES = {
     "optim.optimizer": ("adam", "sgd"),
-    "trainer.precision": PRECISIONS,
-    "trainer.accelerator": ("auto", "cpu", "gpu"),
+    "trainer.accelerator": ("auto", "cpu", "cuda"),
 }
 
 

@@ -36,7 +36,8 @@ MISTAKES = {
     "seed=-1": "seed=-1: must be a whole number from 0",
     "trainer.max_epochs=0": "trainer.max_epochs=0: must be a whole number of at least 1",
     "trainer.accelerator=cup": "Did you mean 'cpu'?",
-    "trainer.precision=16": "trainer.precision='16' is not one of",
+    "model._target_=pade_bench.models.LeeNet": "Did you mean 'LeNet'?",
+    "data._target_=pade_bench.dta.MNIST": "cannot import 'pade_bench.dta'",
     "data.batch_size=0": "data.batch_size=0: must be",
     "data.max_rotation=-3": "must be an angle from 0 to 180",
     "activation.degrees=[3": "activation.degrees=[3",
@@ -134,7 +135,7 @@ def test_a_users_own_activation_works_by_target_alone(tmp_path):
     [
         ("pade_bench.activations.PUA", "does not exist. Did you mean 'PAU'?"),
         ("nowhere.Sine", "cannot import 'nowhere'"),
-        ("torch.nn.functional.relu", "is not a torch.nn.Module class"),
+        ("torch.nn.functional.relu", "is not a class of torch.nn.Module"),
         ("torch.nn.Flatten", "Flatten"),
     ],
 )

@@ -16,7 +16,7 @@ from pade_bench.runs import Run, write_atomically
 SETTINGS = {
     "data": {"_target_": "d", "root": "data"},
     "optim": {"weights": {"lr": 0.1}},
-    "trainer": {"max_epochs": 3, "accelerator": "auto", "devices": 1, "progress_bar": True},
+    "trainer": {"max_epochs": 3, "accelerator": "auto", "progress_bar": True},
     "seed": 0,
     "restart": False,
 }
@@ -143,3 +143,4 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="No space left on device"), runs.writing_to(tmp_path):
         write_atomically(path, b"half")
     assert path.read_bytes() == b"good"
+    assert list(tmp_path.iterdir()) == [path]

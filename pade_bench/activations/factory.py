@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.resources
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from pade_bench.errors import ConfigurationError, did_you_mean, one_of
+from pade_bench.targets import locate
 
 ActivationFactory = Callable[[], nn.Module]
 
@@ -36,8 +36,13 @@ def activation_factory(
     if isinstance(activation, str):
         activation = _read(activation)
     arguments = dict(activation)
-    target = arguments.pop("_target_")
-    factory = functools.partial(_locate(target), **arguments)
+    target = arguments.pop("_target_", None)
+    if not isinstance(target, str):
+        raise ConfigurationError("activation: its configuration names no class (_target_).")
+    found = locate("activation", target)
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        raise ConfigurationError(f"activation._target_={target} is not a class of torch.nn.Module.")
+    factory = functools.partial(found, **arguments)
     signature = inspect.signature(factory.func)
     for name in arguments:
         if name not in signature.parameters:
@@ -59,22 +64,3 @@ def _read(name: str) -> Mapping[str, Any]:
         raise ConfigurationError(one_of("activation", name, names))
     content = OmegaConf.create((folder / f"{name}.yaml").read_text())
     return OmegaConf.to_container(content)  # type: ignore[return-value]
-
-
-def _locate(target: str) -> type[nn.Module]:
-    module_name, _, class_name = target.rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise ConfigurationError(
-            f"activation._target_={target}: cannot import {module_name!r} ({error}). "
-            "A class of your own must lie on the Python path."
-        ) from error
-    found = getattr(module, class_name, None)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        problem = "does not exist" if found is None else "is not a torch.nn.Module class"
-        names = [n for n, v in vars(module).items() if inspect.isclass(v)]
-        raise ConfigurationError(
-            f"activation._target_={target} {problem}.{did_you_mean(class_name, names)}"
-        )
-    return found

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_object
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from torch import nn
 
 from pade_bench.activations import check_activation
 from pade_bench.activations.factory import activation_factory
+from pade_bench.errors import ConfigurationError
 from pade_bench.provenance import provenance
 from pade_bench.runs import Run, write_atomically, writing_to
+from pade_bench.targets import locate
 from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast, check_checkpoint
 from pade_bench.training.console import PrintEpochs, print_summary
 from pade_bench.training.learned import measure, picture, save_arrays
@@ -38,6 +39,7 @@ def fit(run: Run) -> dict[str, Any]:
         print_summary(run, record)
         return record
     # All that can be refused is refused before the run's directory exists.
+    _accelerator(run.config.trainer.accelerator)
     classifier = make_classifier(run)
     data = make_data(run)
     data.prepare_data()
@@ -53,7 +55,7 @@ def fit(run: Run) -> dict[str, Any]:
 def make_data(run: Run) -> pl.LightningDataModule:
     """Return the configured data module, with the run's seed."""
     arguments = dict(run.config.data)
-    return get_object(arguments.pop("_target_"))(**arguments, seed=run.config.seed)
+    return locate("data", arguments.pop("_target_"))(**arguments, seed=run.config.seed)
 
 
 def make_classifier(run: Run) -> Classifier:
@@ -62,9 +64,9 @@ def make_classifier(run: Run) -> Classifier:
     factory = activation_factory(dict(config.activation))
     sample = factory()
     check_activation(sample)
-    data = get_object(config.data._target_)
+    data = locate("data", config.data._target_)
     torch.manual_seed(config.seed)
-    network = get_object(config.model._target_)(
+    network = locate("model", config.model._target_)(
         activation=factory, in_channels=data.in_channels, num_classes=data.num_classes
     )
     return Classifier(
@@ -105,9 +107,8 @@ def _make_trainer(run: Run, classifier: Classifier, initial: nn.Module) -> pl.Tr
     callbacks.append(RichProgressBar() if on_terminal else PrintEpochs())
     return pl.Trainer(
         max_epochs=config.max_epochs,
-        accelerator=config.accelerator,
-        devices=config.devices,
-        precision=config.precision,
+        accelerator=_accelerator(config.accelerator),
+        devices=1,
         gradient_clip_val=run.config.optim.gradient_clip_norm,
         deterministic="warn",
         default_root_dir=run.directory,
@@ -120,6 +121,16 @@ def _make_trainer(run: Run, classifier: Classifier, initial: nn.Module) -> pl.Tr
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _accelerator(name: str) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "trainer.accelerator=cuda: torch finds no CUDA device on this machine. Use cpu or auto."
+        )
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
 
 
 def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
