@@ -19,7 +19,7 @@ demo: setup  ## set up and run the main job: LeNet with Padé units on real digi
 	$(BIN)/python -m pade_bench
 
 test: setup  ## set up and run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: setup  ## check style, formatting and types
 	$(BIN)/ruff check .
