@@ -1,5 +1,98 @@
-"""The Padé unit as a function, like those of ``torch.nn.functional``."""
+"""The Padé activation unit and its randomised form as functions."""
 
-from pade_bench.ops import pau
+from __future__ import annotations
 
-__all__ = ["pau"]
+import torch
+from torch import Tensor
+
+from pade_bench import ops
+from pade_bench.errors import one_of
+
+MAX_DEGREE = 10
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def pau(x: Tensor, numerator: Tensor, denominator: Tensor, form: str = "abs_of_sum") -> Tensor:
+    """Apply the Padé activation unit (Molina et al., ICLR 2020, Eq. 1 and 2) to every element.
+
+    F(x) = (a0 + a1 x + … + am x^m) / Q(x), computed by a kernel of its own on CPUs and CUDA
+    devices. Differentiable any number of times; of the forward pass only ``x`` is kept. Gradients
+    of the coefficients are summed in a fixed order: repeated calls agree bitwise.
+
+    Args:
+        x: float32, float64, float16 or bfloat16, of any shape and memory layout. Half precision is
+            computed in float32.
+        numerator: (m + 1,) coefficients a0 … am, 0 <= m <= 10, of any floating type.
+        denominator: (n,) coefficients b1 … bn, 1 <= n <= 10.
+        form: the denominator. ``"abs_of_sum"``: Q = 1 + |b1 x + … + bn x^n|, the paper's safe unit.
+            ``"sum_of_abs"``: Q = 1 + |b1 x| + … + |bn x^n|, as in the authors' CUDA code.
+            ``"unsafe"``: Q = 1 + b1 x + … + bn x^n; at a pole F is an infinity or NaN, as IEEE
+            division gives it.
+
+    Returns:
+        F(x), of the shape, type and memory layout of ``x``.
+
+    Raises:
+        TypeError: an argument is no tensor, or of a type that is not real floating point.
+        ValueError: the shape or device of a coefficient tensor, a degree or ``form``.
+    """
+    _check(x, numerator, denominator, form)
+    return ops.pau(x, numerator, denominator, form)
+
+
+def rpau(
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    form: str = "abs_of_sum",
+    noise: float = 0.01,
+    training: bool = True,
+) -> Tensor:
+    """Apply the randomised Padé unit (Eq. 3): every element sees coefficients of its own.
+
+    In training, c_ij ~ U((1 - noise) c_j, (1 + noise) c_j), independently for every element i and
+    coefficient j of every call, and gradients flow to c_j through c_ij. The noise is drawn from
+    torch's default generator for the device of ``x``, so that ``torch.manual_seed`` reproduces it,
+    and is not stored. Element i is the i-th in memory. Otherwise this is ``pau``.
+
+    Args:
+        x: see ``pau``, as for the other arguments.
+        numerator: (m + 1,) coefficients a0 … am.
+        denominator: (n,) coefficients b1 … bn.
+        form: see ``pau``.
+        noise: relative half-width of the noise, in [0, 1].
+        training: whether to draw noise.
+
+    Raises:
+        TypeError: see ``pau``.
+        ValueError: see ``pau``; or ``noise`` outside [0, 1].
+    """
+    _check(x, numerator, denominator, form)
+    if not 0.0 <= noise <= 1.0:
+        raise ValueError(f"noise={noise!r} must lie in [0, 1]")
+    state = ops.noise_state(x.device) if training else None
+    return ops.pau(x, numerator, denominator, form, state, noise)
+
+
+def _check(x: Tensor, numerator: Tensor, denominator: Tensor, form: str) -> None:
+    for name, tensor in (("x", x), ("numerator", numerator), ("denominator", denominator)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, not {type(tensor).__name__}")
+        if tensor.dtype not in DTYPES:
+            raise TypeError(
+                f"{name} has the type {tensor.dtype}; it must be one of "
+                f"{', '.join(map(str, DTYPES))}"
+            )
+    for name, tensor, most in (
+        ("numerator", numerator, MAX_DEGREE + 1),
+        ("denominator", denominator, MAX_DEGREE),
+    ):
+        if tensor.dim() != 1 or not 1 <= tensor.numel() <= most:
+            raise ValueError(
+                f"{name} has the shape {tuple(tensor.shape)}; it must be a vector of 1 to {most} "
+                "coefficients"
+            )
+        if tensor.device != x.device:
+            raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
+    if form not in ops.FORMS:
+        raise ValueError(one_of("form", form, ops.FORMS))

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from pade_bench.activations.coefficients import Function, initial_coefficients
 from pade_bench.errors import ConfigurationError, one_of
-from pade_bench.ops import FORMS, pau, rpau
-
-MAX_DEGREE = 10
+from pade_bench.functional import MAX_DEGREE, pau, rpau
+from pade_bench.ops import FORMS
 
 
 class PAU(nn.Module):

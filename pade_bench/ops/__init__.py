@@ -1,12 +1,7 @@
 """The Padé unit as an operation on tensors."""
 
-import torch
+from pade_bench.ops.library import backend, pau
+from pade_bench.ops.noise import noise_state
+from pade_bench.ops.reference import FORMS
 
-from pade_bench.ops.reference import FORMS, pau, rpau
-
-__all__ = ["FORMS", "backend", "pau", "rpau"]
-
-
-def backend(device: torch.device) -> str:
-    """Name the implementation that evaluates Padé units on ``device``."""
-    return "reference"
+__all__ = ["FORMS", "backend", "noise_state", "pau"]
