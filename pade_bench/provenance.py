@@ -16,8 +16,11 @@ from pade_bench import __version__, ops
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "cupy-cuda13x")
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Describe the code and the machine on which a result was made."""
+def provenance(device: torch.device, pade_units: bool) -> dict[str, Any]:
+    """Describe the code and the machine on which a result was made.
+
+    ``pade_kernel`` is what computed the Padé units, ``None`` for a network without any.
+    """
     return {
         "pade_bench": __version__,
         "commit": commit(),
@@ -25,7 +28,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "pade_kernel": ops.backend(device),
+        "pade_kernel": ops.backend(device) if pade_units else None,
     }
 
 

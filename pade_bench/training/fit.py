@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from torch import nn
 
-from pade_bench.activations import check_activation
+from pade_bench.activations import PAU, check_activation
 from pade_bench.activations.factory import activation_factory
 from pade_bench.errors import ConfigurationError
 from pade_bench.provenance import provenance
@@ -152,7 +152,7 @@ def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
         "wall_seconds": sum(history["seconds"]),
         "wall_seconds_per_epoch": history["seconds"],
         "config_hash": run.config_hash,
-        "provenance": provenance(classifier.device),
+        "provenance": provenance(classifier.device, issubclass(classifier.activation_type, PAU)),
     }
 
 
