@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-slow bench gpu-check lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,16 @@ demo: setup  ## set up and run the main job: LeNet with Padé units on real digi
 
 test: setup  ## set up and run the tests
 	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup  ## run the slow tests too: every kernel for every GPU architecture, huge tensors
+	$(BIN)/python -m pytest
+
+bench: setup  ## time activations against ReLU; writes benchmarks/
+	$(BIN)/pip install --quiet --no-deps rational-activations==0.2.0
+	$(BIN)/python scripts/bench.py
+
+gpu-check: setup  ## check the CUDA kernels on this machine's GPU and measure their bandwidth
+	$(BIN)/python scripts/gpu_check.py
 
 lint: setup  ## check style, formatting and types
 	$(BIN)/ruff check .
