@@ -27,6 +27,7 @@ test-slow: setup  ## run the slow tests too: every kernel for every GPU architec
 bench: setup  ## time activations against ReLU; writes benchmarks/
 	$(BIN)/pip install --quiet --no-deps rational-activations==0.2.0
 	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_training.py | tee benchmarks/training.md
 
 gpu-check: setup  ## check the CUDA kernels on this machine's GPU and measure their bandwidth
 	$(BIN)/python scripts/gpu_check.py

@@ -1,0 +1,167 @@
+"""Time training steps of the paper's networks: ``python scripts/bench_training.py``.
+
+For every network and activation: forward, backward and optimiser step on the same batch of random
+images. The activations take turns within one run; the figure of merit is the ratio of median times
+to ReLU. Then an epoch of LeNet under Lightning against a bare torch loop over the same loader.
+Prints a Markdown table; ``make bench`` keeps it in ``benchmarks/training.md``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+import torch
+from bench import environment
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_
+
+from pade_bench import build_model
+from pade_bench.activations import PAU
+from pade_bench.activations.factory import ActivationFactory
+from pade_bench.data.augmentation import RandomRotation
+from pade_bench.data.loader import EpochSampler, Normalization, ShuffledLoader, Split
+from pade_bench.ops import reference
+from pade_bench.schema import OptimConfig, ParameterGroupConfig
+from pade_bench.training import Classifier
+from pade_bench.training.optimizers import make_optimizer
+
+BATCHES = {"lenet": 256, "vgg8": 64}
+ROUNDS = {"lenet": 60, "vgg8": 12}
+OPTIM = OptimConfig(
+    optimizer="adam",
+    weights=ParameterGroupConfig(lr=0.002),
+    pade_coefficients=ParameterGroupConfig(lr=0.002),
+    gradient_clip_norm=5.0,
+)
+
+
+class EagerPAU(PAU):
+    """The same unit by the plain formula and automatic differentiation."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the unit."""
+        return reference.pau(x, self.numerator, self.denominator, self.form)
+
+
+CONTESTANTS: dict[str, str | ActivationFactory] = {
+    "ReLU": nn.ReLU,
+    "SiLU": nn.SiLU,
+    "PReLU": nn.PReLU,
+    "PAU (ours)": "pau",
+    "RPAU (ours)": "rpau",
+    "PAU, eager formula": EagerPAU,
+}
+
+
+def make_step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+    """Return a function that makes one training step, as :class:`Classifier` does."""
+    network.to(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
+    optimizer, _ = make_optimizer(network, OPTIM)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(network(images), labels).backward()
+        clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+
+    return step
+
+
+def compare(name: str) -> list[str]:
+    """Return the rows of one network."""
+    images = torch.randn(BATCHES[name], 1, 32, 32)
+    labels = torch.randint(10, (BATCHES[name],))
+    steps = {
+        label: make_step(build_model(name, activation), images, labels)
+        for label, activation in CONTESTANTS.items()
+    }
+    times: dict[str, list[float]] = {label: [] for label in steps}
+    for round_ in range(ROUNDS[name] + 2):
+        for label, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if round_ >= 2:  # the first rounds compile kernels and fill caches
+                times[label].append(time.perf_counter() - start)
+    medians = {label: statistics.median(values) for label, values in times.items()}
+    return [
+        f"| {name} | {label} | {1e3 * median:.1f} | {median / medians['ReLU']:.2f} |"
+        for label, median in medians.items()
+    ]
+
+
+def lightning_against_bare(epochs: int = 5, images: int = 20_000) -> str:
+    """Return the ratio of an epoch's time under Lightning to that of a bare loop."""
+    split = Split(
+        torch.randint(256, (images, 1, 32, 32), dtype=torch.uint8), torch.randint(10, (images,))
+    )
+    normalize = Normalization((0.1307,), (0.3081,))
+
+    def loader() -> ShuffledLoader:
+        return ShuffledLoader(split, 256, normalize, RandomRotation(30.0), EpochSampler(0))
+
+    network = build_model("lenet", "relu").to(memory_format=torch.channels_last)
+    optimizer, _ = make_optimizer(network, OPTIM)
+    bare, managed = [], []
+    for _ in range(epochs):
+        start = time.perf_counter()
+        for batch, labels in loader():
+            optimizer.zero_grad()
+            F.cross_entropy(
+                network(batch.contiguous(memory_format=torch.channels_last)), labels
+            ).backward()
+            clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+        bare.append(time.perf_counter() - start)
+
+        classifier = _TimedClassifier(build_model("lenet", "relu"), nn.ReLU, OPTIM, seed=0)
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            gradient_clip_val=5.0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(classifier, loader())
+        managed.append(classifier.seconds)
+    lightning, loop = statistics.median(managed), statistics.median(bare)
+    return (
+        f"An epoch of LeNet (ReLU, {images:,} images): Lightning {lightning:.2f} s, bare loop "
+        f"{loop:.2f} s, ratio {lightning / loop:.2f} (medians of {epochs})."
+    )
+
+
+class _TimedClassifier(Classifier):
+    """Times its training epoch; has no test set."""
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.start = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        self.seconds = time.perf_counter() - self.start
+
+
+def main() -> None:
+    """Print the table."""
+    print("# Training steps against ReLU\n")
+    print(f"{environment(torch.device('cpu'))}. Forward, backward, clipping and Adam on one batch")
+    print(f"({', '.join(f'{k}: {v} images' for k, v in BATCHES.items())}), channels_last; medians")
+    print(
+        f"of {', '.join(f'{v} ({k})' for k, v in ROUNDS.items())} rounds in which all take turns."
+    )
+    print("Made by `python scripts/bench_training.py`.\n")
+    print("| network | activation | ms per step | × ReLU |\n|---|---|---|---|")
+    for name in BATCHES:
+        print("\n".join(compare(name)), flush=True)
+    print(f"\n{lightning_against_bare()}")
+
+
+if __name__ == "__main__":
+    main()
