@@ -4,7 +4,9 @@
         config.yaml     the resolved configuration, written before training starts
         last.ckpt       the state after the last complete epoch
         events.out.*    TensorBoard's events
+        progress.json   what is trained and how far, written when an epoch is complete
         record.json     the result; exists once the run is finished or has diverged
+        traceback.txt   of the exception that ended the run, where there was one
         lock            held by the process that trains
 
 ``changes`` is a hash of the settings in which a run differs from its experiment's, so every
@@ -21,6 +23,7 @@ import hashlib
 import json
 import os
 import socket
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,13 +45,14 @@ PLACE_SETTINGS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: what it is, and the directory that is its home."""
+    """One training run: what it is, the directory that is its home, what it changes."""
 
     CHOICES: ClassVar = ("experiment", "data", "model", "activation")
 
     directory: Path
     names: dict[str, str]
     config: DictConfig = field(repr=False)
+    changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: DictConfig, unchanged: DictConfig, names: dict[str, str]) -> Run:
@@ -68,7 +72,7 @@ class Run:
         }
         variant = names["activation"] + (f"-{_digest(changes)[:8]}" if changes else "")
         home = Path(config.runs_dir) / names["experiment"] / variant / f"seed{config.seed}"
-        return cls(home, names, config)
+        return cls(home, names, config, changes)
 
     @property
     def config_hash(self) -> str:
@@ -99,6 +103,19 @@ class Run:
             self._refuse_other_settings()
         return record
 
+    def write_progress(self, seconds_per_epoch: list[float]) -> None:
+        """Write how far the run is, for whoever follows it; nothing resumes from this file."""
+        progress = {
+            **self.names,
+            "seed": self.config.seed,
+            "changes": self.changes,
+            "epochs": len(seconds_per_epoch),
+            "max_epochs": self.config.trainer.max_epochs,
+            "wall_seconds_per_epoch": seconds_per_epoch,
+        }
+        content = json.dumps(progress).encode()
+        write_atomically(self.directory / "progress.json", content, durable=False)
+
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``record.json`` whole or not at all."""
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
@@ -108,7 +125,8 @@ class Run:
     def claim(self) -> Iterator[None]:
         """Hold the run's directory while training; the lock ends with the process.
 
-        With ``restart=true`` the directory's content is first moved aside.
+        With ``restart=true`` the directory's content is first moved aside. An exception that
+        ends the training leaves its traceback in ``traceback.txt``.
 
         Raises:
             RunError: another process holds the run, the directory cannot be written, or it
@@ -135,7 +153,14 @@ class Run:
                 if self.config.restart:
                     self._move_aside()
                 self._write_config()
-            yield
+                (self.directory / "traceback.txt").unlink(missing_ok=True)
+            try:
+                yield
+            except Exception:
+                # What ended the run matters more than a disk too full to note it.
+                with contextlib.suppress(OSError):
+                    (self.directory / "traceback.txt").write_text(traceback.format_exc())
+                raise
 
     def _write_config(self) -> None:
         path = self.directory / "config.yaml"
@@ -185,35 +210,40 @@ class Run:
 
 def identity(config: DictConfig | Any) -> dict[str, Any]:
     """Return the settings that shape a run's result, seed excepted, as ``{"a.b": value}``."""
-
-    def flatten(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        for key, value in node.items():
-            if isinstance(value, dict):
-                yield from flatten(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value
-
     settings = OmegaConf.to_container(config, resolve=True)
-    return {
-        key: value
-        for key, value in flatten(settings, "")
-        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
-    }
+    return {key: value for key, value in flatten(settings) if shapes_result(key)}
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, even if the machine stops meanwhile."""
+def shapes_result(key: str) -> bool:
+    """Tell whether a setting is part of what a run is, seed and place excepted."""
+    return key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
+
+
+def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings of nested dictionaries as ``("a.b", value)``."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a file that appears whole or not at all, if ``durable`` even on a power failure."""
     aside = path.with_name(f"{path.name}.partial")
     try:
         with open(aside, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError:
         # On a full disk, half a file is in the way of what makes room.
         aside.unlink(missing_ok=True)
         raise
+    if not durable:
+        return
     # The rename itself lasts only once the directory is on disk.
     directory = os.open(path.parent, os.O_RDONLY)
     try:

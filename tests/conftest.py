@@ -3,6 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from synthetic_runs import Runs
 
 from pade_bench import schema
 from pade_bench.runs import Run
@@ -36,3 +37,9 @@ def tiny_run(make_run):
         return make_run("experiment=digits_lenet", "trainer.max_epochs=2", *overrides)
 
     return make
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Return an empty runs directory and the means to fill it with synthetic runs."""
+    return Runs(tmp_path / "runs")

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from pade_bench.errors import RunError
-from pade_bench.runs import write_atomically, writing_to
+from pade_bench.runs import Run, write_atomically, writing_to
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -34,18 +34,26 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class SaveLast(Checkpoint):
-    """Save the state after every epoch, unless the run has just diverged.
+    """Save the state and the progress after every epoch, unless the run has just diverged.
 
     A :class:`Checkpoint` callback comes after the module's own hook, so what is saved includes
     the history of the epoch.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._write_progress(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not pl_module.diverged:
-            trainer.save_checkpoint(self.path, weights_only=False)
+            trainer.save_checkpoint(self.run.checkpoint, weights_only=False)
+            self._write_progress(pl_module)
+
+    def _write_progress(self, pl_module: Any) -> None:
+        with writing_to(self.run.directory):
+            self.run.write_progress(pl_module.history["seconds"])
 
 
 def check_checkpoint(path: Path) -> None:

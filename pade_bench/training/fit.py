@@ -102,7 +102,7 @@ def _train(run: Run, classifier: Classifier, data: pl.LightningDataModule) -> di
 
 def _make_trainer(run: Run, classifier: Classifier, initial: nn.Module) -> pl.Trainer:
     config = run.config.trainer
-    callbacks: list[Callback] = [TensorBoard(run, initial), SaveLast(run.checkpoint)]
+    callbacks: list[Callback] = [TensorBoard(run, initial), SaveLast(run)]
     on_terminal = config.progress_bar and sys.stdout.isatty()
     callbacks.append(RichProgressBar() if on_terminal else PrintEpochs())
     return pl.Trainer(
@@ -152,6 +152,7 @@ def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
         "wall_seconds": sum(history["seconds"]),
         "wall_seconds_per_epoch": history["seconds"],
         "config_hash": run.config_hash,
+        "changes": run.changes,
         "provenance": provenance(classifier.device, issubclass(classifier.activation_type, PAU)),
     }
 

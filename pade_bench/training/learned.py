@@ -16,6 +16,7 @@ from pade_bench.training.module import Classifier
 
 GRID_POINTS = 401
 HISTOGRAM_BINS = 60
+NOISE_DRAWS = 400
 
 
 def learnable_activations(network: nn.Module, activation_type: type) -> list[nn.Module]:
@@ -75,6 +76,7 @@ def _curve(number: int, module: nn.Module, start: nn.Module, inputs: Tensor) -> 
     y = module(on_device).cpu().numpy()
     module.train(was_training)
     start = start.eval().to(inputs.device)
+    band = _noise_band(module, on_device)
     return LayerCurve(
         name=f"{number}: {'×'.join(str(n) for n in inputs.shape[1:])}",
         x=x.numpy(),
@@ -82,7 +84,26 @@ def _curve(number: int, module: nn.Module, start: nn.Module, inputs: Tensor) -> 
         start=start(on_device).cpu().numpy(),
         edges=edges,
         density=counts / max(counts.sum(), 1) / np.diff(edges),
+        low=band[0],
+        high=band[1],
     )
+
+
+def _noise_band(module: nn.Module, x: Tensor) -> np.ndarray:
+    """Return (2, points): between them lie 95 % of the values that training draws at each point.
+
+    The two are equal where the activation draws nothing.
+    """
+    was_training = module.training
+    # Looking must not change what training draws next.
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        module.train()
+        # One dimension, as an activation may take the second for channels.
+        y = module(x.repeat(2)).view(2, -1)
+        if not torch.equal(y[0], y[1]):
+            y = module(x.repeat(NOISE_DRAWS)).view(NOISE_DRAWS, -1)
+    module.train(was_training)
+    return np.quantile(y.float().cpu().numpy(), (0.025, 0.975), axis=0)
 
 
 def save_arrays(path: Path, layers: list[LayerCurve]) -> None:

@@ -1,0 +1,75 @@
+"""Scoring a trained network again: ``python -m pade_bench.evaluate RUN [--data DIR]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from pade_bench.errors import PadeBenchError, RunError
+from pade_bench.training.fit import make_data
+from pade_bench.training.reload import load_run, read_run
+
+
+@torch.no_grad()
+def evaluate(path: Path, data_root: str | None = None) -> tuple[float, float, int]:
+    """Score a run's network on its test set.
+
+    Args:
+        path: the run's directory.
+        data_root: where the data lies, if not where it lay in training.
+
+    Returns:
+        the accuracy now and the recorded one, in percent, and the number of test images.
+
+    Raises:
+        RunError: the run is not finished or cannot be loaded.
+        DataError: the data set is missing or damaged.
+    """
+    run = read_run(path)
+    record = run.record()
+    if record is None or record.get("test_accuracy") is None:
+        raise RunError(f"{path} has no recorded accuracy: the run is not finished.")
+    classifier = load_run(path)
+    if data_root is not None:
+        run.config.data.root = data_root
+    data = make_data(run)
+    data.prepare_data()
+    data.setup("validate")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    classifier.to(device)
+    correct = seen = 0
+    for images, labels in data.val_dataloader():
+        predicted = classifier(images.to(device)).argmax(1).cpu()
+        correct += int((predicted == labels.cpu()).sum())
+        seen += len(labels)
+    return 100 * correct / seen, record["test_accuracy"], seen
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Score a run; return 0 if it gets the recorded accuracy, 1 if not, 2 if it cannot be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pade_bench.evaluate",
+        description="Score a trained network again and compare with what its run recorded.",
+        epilog="Exit status: 0 if the accuracies agree to half a test image; 1 if not; 2 if the "
+        "run cannot be scored.",
+    )
+    parser.add_argument("run", type=Path, help="a run directory: runs/digits_lenet/pau/seed0")
+    parser.add_argument("--data", metavar="DIR", help="where the data lies, if it has moved")
+    options = parser.parse_args(arguments)
+    try:
+        accuracy, recorded, images = evaluate(options.run, options.data)
+    except PadeBenchError as error:
+        print(f"pade_bench.evaluate: {error}", file=sys.stderr)
+        return 2
+    difference = round((accuracy - recorded) * images / 100)
+    print(f"now      {accuracy:.4f} % of {images:,} test images")
+    print(f"recorded {recorded:.4f} %")
+    print("the same" if not difference else f"{difference:+d} images: not the same")
+    return 1 if difference else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

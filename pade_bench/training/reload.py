@@ -1,0 +1,71 @@
+"""Rebuilding a trained network from what its run left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from pade_bench.errors import RunError
+from pade_bench.runs import Run
+from pade_bench.training.checkpoints import check_checkpoint
+from pade_bench.training.fit import make_classifier
+from pade_bench.training.module import Classifier
+
+
+def load_run(path: str | os.PathLike[str]) -> Classifier:
+    """Rebuild the trained network of a run from its directory alone, on the CPU.
+
+    The network is described by ``config.yaml`` and its weights lie in ``last.ckpt``, which is
+    read as weights only: nothing in it can run code. The classes that the configuration names
+    are imported and called, so only load runs whose ``config.yaml`` you would run.
+
+    Args:
+        path: a run directory, such as ``runs/digits_lenet/pau/seed0``.
+
+    Returns:
+        the classifier in evaluation mode; ``.network`` is the bare network. Both map
+        (N, C, H, W) images to (N, classes) logits.
+
+    Raises:
+        RunError: the directory is no run, its checkpoint is missing or damaged, or the two do not
+            belong together.
+        ConfigurationError: a class of the configuration does not exist or does not fit.
+    """
+    run = read_run(path)
+    if not run.checkpoint.exists():
+        raise RunError(f"{run.checkpoint} does not exist: the run has no complete epoch yet.")
+    check_checkpoint(run.checkpoint)
+    checkpoint = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    # Building draws initial weights; loading a network must not change what a caller draws next.
+    with torch.random.fork_rng(devices=[]):
+        classifier = make_classifier(run)
+    try:
+        classifier.load_state_dict(checkpoint["state_dict"])
+        classifier.on_load_checkpoint(checkpoint)
+    except (KeyError, RuntimeError) as error:
+        raise RunError(
+            f"{run.checkpoint} does not fit the network that config.yaml beside it describes: "
+            f"{error}"
+        ) from error
+    return classifier.eval()
+
+
+def read_run(path: str | os.PathLike[str]) -> Run:
+    """Return the run whose home is ``path``, with the configuration it was trained with.
+
+    Raises:
+        RunError: there is no readable ``config.yaml``.
+    """
+    directory = Path(path)
+    try:
+        config = OmegaConf.load(directory / "config.yaml")
+    except FileNotFoundError:
+        raise RunError(f"{directory} is no run directory: it has no config.yaml.") from None
+    except Exception as error:
+        raise RunError(f"{directory / 'config.yaml'} cannot be read: {error}") from error
+    if not isinstance(config, DictConfig):
+        raise RunError(f"{directory / 'config.yaml'} holds no settings.")
+    return Run(directory, names={}, config=config)
