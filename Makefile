@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench gpu-check lint clean
+.PHONY: help setup demo report status test test-slow bench gpu-check lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,12 @@ $(VENV)/.installed: pyproject.toml
 
 demo: setup  ## set up and run the main job: LeNet with Padé units on real digits, no download
 	$(BIN)/python -m pade_bench
+
+report: setup  ## turn the runs in runs/ into the paper's tables and figures, in report/
+	$(BIN)/python -m pade_bench.report
+
+status: setup  ## say what runs are finished, running, failed or missing
+	$(BIN)/python -m pade_bench.status
 
 test: setup  ## set up and run the tests
 	$(BIN)/python -m pytest -m "not slow"

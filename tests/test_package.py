@@ -14,7 +14,7 @@ PACKAGE = ROOT / "pade_bench"
 
 # Each layer may import itself and those before it.
 LAYERS = ("ops", "activations", "models", "training", "__main__")
-WITHOUT_TORCH = ("__init__", "__main__", "errors", "plots", "runs", "schema", "seeding")
+WITHOUT_TORCH = ("__init__", "__main__", "errors", "plots", "runs", "schema", "seeding", "status")
 
 
 def imports(path):
@@ -51,7 +51,14 @@ def test_modules_that_must_not_wait_for_torch_do_not_import_it(name):
     for module, at_import in imports(PACKAGE / f"{name}.py"):
         if at_import:
             assert module.split(".")[0] not in ("torch", "pytorch_lightning"), module
-            assert layer(module) in (None, *WITHOUT_TORCH), module
+            assert layer(module) in (None, *WITHOUT_TORCH, "report"), module
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "report").glob("*.py")), ids=lambda p: p.stem)
+def test_the_report_imports_nothing_of_training(path):
+    for module, _ in imports(path):
+        assert module.split(".")[0] not in ("torch", "pytorch_lightning", "tensorboard"), module
+        assert layer(module) in (None, "errors", "plots", "report", "runs"), module
 
 
 def experiments():

@@ -1,0 +1,207 @@
+"""Reading what runs have left behind: every ``record.json``, and the runs that have none yet."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pade_bench.errors import RunError
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of one run. Accuracies are in percent of the test set.
+
+    ``status`` is ``finished``, ``diverged`` or ``unfinished``; an unfinished run has no accuracy
+    and what it has of the rest comes from ``progress.json``. ``changes`` holds the settings in
+    which the run differs from its experiment's, ``None`` where that is not recorded.
+    """
+
+    directory: Path
+    experiment: str
+    activation: str
+    seed: int
+    status: str
+    changes: dict[str, Any] | None = None
+    config_hash: str = ""
+    model: str = ""
+    epochs: int = 0
+    max_epochs: int | None = None
+    accuracy: float | None = None
+    top5_accuracy: float | None = None
+    accuracy_per_epoch: list[float] = field(default_factory=list)
+    loss_per_epoch: list[float] = field(default_factory=list)
+    seconds_per_epoch: list[float] = field(default_factory=list)
+    parameters: int | None = None
+    activation_parameters: int | None = None
+    pruned_share: float | None = None
+    multiply_adds: float | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def read_runs(runs_dir: Path) -> tuple[list[Result], list[str]]:
+    """Return every run below a directory, sorted, and what is wrong with those left out.
+
+    Directories of other things, and those that ``restart=true`` moved aside, are passed over.
+
+    Raises:
+        RunError: there is no such directory.
+    """
+    if not runs_dir.is_dir():
+        raise RunError(f"--runs {runs_dir} is not a directory.")
+    results: dict[tuple[Any, ...], Result] = {}
+    problems = []
+    for directory, names in sorted(_run_directories(str(runs_dir))):
+        try:
+            result = _read(Path(directory), names)
+        except (OSError, ValueError) as error:
+            # Every path is named, as a report of thousands of runs leaves none out in silence.
+            problems.append(f"{directory}: {error}")
+            continue
+        key = (
+            result.experiment,
+            result.activation,
+            result.config_hash or Path(directory).parent.name,
+            result.pruned_share,
+            result.seed,
+        )
+        if key in results:
+            problems.append(f"{directory}: is the same run as {results[key].directory}")
+        else:
+            results[key] = result
+    return list(results.values()), problems
+
+
+def _run_directories(top: str) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield every directory that holds a record or a configuration, and the names in it."""
+    pending = [top]
+    while pending:
+        directory = pending.pop()
+        with os.scandir(directory) as entries:
+            found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        if "record.json" in found or "config.yaml" in found:
+            yield directory, frozenset(found)
+        pending += [
+            os.path.join(directory, name)
+            for name, is_directory in found.items()
+            if is_directory and not name.startswith(".") and ".before-" not in name
+        ]
+
+
+def _read(directory: Path, names: frozenset[str]) -> Result:
+    if "record.json" in names:
+        return _from_record(directory, _load(directory / "record.json"))
+    if "progress.json" in names:
+        return _from_progress(directory, _load(directory / "progress.json"))
+    # Interrupted before its first epoch began: its home says what it is.
+    experiment, variant, seed = directory.parts[-3:]
+    if not (seed.startswith("seed") and seed[4:].isdigit()):
+        raise ValueError("holds a config.yaml, but its name is not seed<number>")
+    activation, _, changed = variant.partition("-")
+    return Result(
+        directory, experiment, activation, int(seed[4:]), "unfinished", None if changed else {}
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} is no dictionary")
+    return content
+
+
+def _from_progress(directory: Path, progress: dict[str, Any]) -> Result:
+    return Result(
+        directory,
+        experiment=_get(progress, "experiment", str),
+        activation=_get(progress, "activation", str),
+        seed=_get(progress, "seed", int),
+        status="unfinished",
+        changes=_get(progress, "changes", dict),
+        model=_get(progress, "model", str),
+        epochs=_get(progress, "epochs", int),
+        max_epochs=_get(progress, "max_epochs", int),
+        seconds_per_epoch=_numbers(progress, "wall_seconds_per_epoch"),
+    )
+
+
+def _from_record(directory: Path, record: dict[str, Any]) -> Result:
+    status = _get(record, "status", str)
+    if status not in ("finished", "diverged"):
+        raise ValueError(f"record.json: status {status!r} is neither finished nor diverged")
+    result = Result(
+        directory,
+        experiment=_get(record, "experiment", str),
+        activation=_get(record, "activation", str),
+        seed=_get(record, "seed", int),
+        status=status,
+        changes=_optional(record, "changes", dict),
+        config_hash=_get(record, "config_hash", str),
+        model=_get(record, "model", str),
+        epochs=_get(record, "epochs", int),
+        max_epochs=_get(record, "epochs", int) if status == "finished" else None,
+        accuracy=_percent(record, "test_accuracy") if status == "finished" else None,
+        top5_accuracy=_percent(record, "test_top5_accuracy", required=False),
+        accuracy_per_epoch=_numbers(record, "test_accuracy_per_epoch"),
+        loss_per_epoch=_numbers(record, "train_loss_per_epoch"),
+        seconds_per_epoch=_numbers(record, "wall_seconds_per_epoch", required=False),
+        parameters=_get(record, "parameters", int),
+        activation_parameters=_get(record, "activation_parameters", int),
+        pruned_share=_optional(record, "pruned_share", float),
+        multiply_adds=_optional(record, "multiply_adds", float),
+        provenance=_optional(record, "provenance", dict) or {},
+    )
+    for name in ("accuracy_per_epoch", "loss_per_epoch"):
+        if len(getattr(result, name)) != result.epochs:
+            raise ValueError(
+                f"record.json: {name} has {len(getattr(result, name))} values for "
+                f"{result.epochs} epochs"
+            )
+    return result
+
+
+def _optional(record: dict[str, Any], key: str, kind: type) -> Any:
+    return _get(record, key, kind) if record.get(key) is not None else None
+
+
+def _get(record: dict[str, Any], key: str, kind: type) -> Any:
+    if key not in record:
+        raise ValueError(f"has no {key!r}")
+    value = record[key]
+    # In Python True is an int, in a record it is a mistake.
+    allowed = (int, float) if kind is float else kind
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        raise ValueError(f"{key} is {value!r}, not {_KINDS[kind]}")
+    return value
+
+
+_KINDS = {str: "text", int: "a whole number", float: "a number", dict: "a dictionary"}
+
+
+def _percent(record: dict[str, Any], key: str, required: bool = True) -> float | None:
+    if not required and record.get(key) is None:
+        return None
+    value: float = _get(record, key, float)
+    if not 0 <= value <= 100:
+        raise ValueError(f"{key} is {value!r}, not from 0 to 100 percent")
+    return value
+
+
+def _numbers(record: dict[str, Any], key: str, required: bool = True) -> list[float]:
+    if not required and key not in record:
+        return []
+    values = record.get(key)
+    if not isinstance(values, list):
+        raise ValueError(f"{key} is no list")
+    # One comparison of sets instead of one test per value: there can be millions.
+    if not {type(v) for v in values} <= {int, float} or not all(map(math.isfinite, values)):
+        raise ValueError(f"{key} holds what is not a finite number")
+    return values

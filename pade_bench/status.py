@@ -1,0 +1,213 @@
+"""Following a sweep: ``python -m pade_bench.status [--runs DIR]``."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import fcntl
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pade_bench.errors import PadeBenchError
+from pade_bench.report import paper
+from pade_bench.report.groups import Group, describe, group_runs
+from pade_bench.report.records import Result, read_runs
+
+STATES = ("finished", "running", "diverged", "failed", "interrupted", "missing")
+
+
+@dataclass
+class CellStatus:
+    """One configuration of an experiment: what its seeds are doing."""
+
+    group: Group
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    details: list[str] = field(default_factory=list)
+    remaining_seconds: float = 0.0
+    unknown: int = 0  # runs for whose duration there is no measured epoch
+
+
+def state(run: Result) -> str:
+    """Return what a run is doing: one of ``STATES``, but never ``missing``."""
+    if run.status != "unfinished":
+        return run.status
+    if is_locked(run.directory / "lock"):
+        return "running"
+    return "failed" if (run.directory / "traceback.txt").exists() else "interrupted"
+
+
+def is_locked(lock: Path) -> bool:
+    """Tell whether a process holds the lock of a run.
+
+    Asking takes a shared lock for a moment, so a run that starts in the same microseconds is
+    refused, as if another had just started it.
+    """
+    try:
+        with open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def cell_statuses(groups: Iterable[Group], now: float) -> list[CellStatus]:
+    """Return the status of every cell, with the seeds that others have and it lacks.
+
+    Args:
+        groups: all groups of runs.
+        now: the time, in seconds since the epoch.
+    """
+    groups = sorted(
+        groups,
+        key=lambda g: (
+            g.experiment, g.protocol, paper.activation_order(g.activation), g.variation,
+            g.pruned_share or 0.0,
+        ),
+    )  # fmt: skip
+    cells = []
+    for group in groups:
+        peers = [g for g in groups if _setting(g) == _setting(group)]
+        seeds = {run.seed for peer in peers for run in peer.runs}
+        cell = CellStatus(group)
+        seconds, epochs = _estimate(group, peers, groups)
+        for run in sorted(group.runs, key=lambda r: r.seed):
+            now_doing = state(run)
+            cell.counts[now_doing] += 1
+            if now_doing == "failed":
+                cell.details.append(f"seed {run.seed}: {run.directory / 'traceback.txt'}")
+            if now_doing not in ("running", "failed", "interrupted"):
+                continue
+            left = _remaining(run, seconds, epochs)
+            if now_doing == "running":
+                left, text = _running(run, left, now)
+                cell.details.append(text)
+            cell.unknown += left is None
+            cell.remaining_seconds += left or 0.0
+        missing = len(seeds - {run.seed for run in group.runs})
+        cell.counts["missing"] = missing
+        if seconds is None or epochs is None:
+            cell.unknown += missing
+        else:
+            cell.remaining_seconds += missing * seconds * epochs
+        cells.append(cell)
+    return cells
+
+
+def _setting(group: Group) -> tuple[object, ...]:
+    return group.experiment, group.protocol, group.pruned_share
+
+
+def _estimate(
+    group: Group, peers: Sequence[Group], groups: Sequence[Group]
+) -> tuple[float | None, int | None]:
+    """Return the seconds of an epoch and the epochs of a run, from runs as similar as possible."""
+    same_experiment = [g for g in groups if g.experiment == group.experiment]
+    seconds = epochs = None
+    for similar in ([group], peers, same_experiment):
+        measured = [s for g in similar for r in g.runs for s in r.seconds_per_epoch]
+        if measured:
+            # An epoch during which the machine was busy or asleep should not count for all.
+            seconds = statistics.median(measured)
+            break
+    for similar in ([group], peers):
+        known = [r.max_epochs for g in similar for r in g.runs if r.max_epochs]
+        if known:
+            epochs = max(known)
+            break
+    return seconds, epochs
+
+
+def _remaining(run: Result, seconds: float | None, epochs: int | None) -> float | None:
+    if run.seconds_per_epoch:
+        seconds = statistics.median(run.seconds_per_epoch)
+    epochs = run.max_epochs or epochs
+    if seconds is None or epochs is None:
+        return None
+    return max(0, epochs - run.epochs) * seconds
+
+
+def _running(run: Result, left: float | None, now: float) -> tuple[float | None, str]:
+    """Return the seconds left, less what has passed since the last epoch, and a line on it."""
+    where = f"seed {run.seed}: epoch {run.epochs} of {run.max_epochs or '?'}"
+    if left is None:
+        return None, where
+    progress = run.directory / "progress.json"
+    passed = now - progress.stat().st_mtime if progress.exists() else 0.0
+    left = max(0.0, left - passed)
+    done_at = datetime.datetime.fromtimestamp(now + left)
+    return left, f"{where}, done in {duration(left)} at {done_at:%H:%M}"
+
+
+def duration(seconds: float) -> str:
+    """Return ``45 s``, ``12 min`` or ``3.4 h``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def render(cells: Sequence[CellStatus]) -> str:
+    """Return the table of cells, and below it what is left to do."""
+    shown = [s for s in STATES if s in ("finished", "missing") or any(c.counts[s] for c in cells)]
+    lines = [("experiment", "activation", *shown, "remaining")]
+    before = None
+    for cell in cells:
+        g = cell.group
+        name = g.experiment if not g.protocol else f"{g.experiment} ({describe(g.protocol)})"
+        label = g.label if g.pruned_share is None else f"{g.label}, {g.pruned_share:g} % pruned"
+        left = duration(cell.remaining_seconds) if cell.remaining_seconds else "–"
+        if cell.unknown:
+            left = "?" if not cell.remaining_seconds else f"{left} + ?"
+        counts = [str(cell.counts[s] or "·") for s in shown]
+        lines.append((name if name != before else "", label, *counts, left))
+        before = name
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = []
+    details: list[list[str]] = [[], *(cell.details for cell in cells)]
+    for line, below in zip(lines, details, strict=True):
+        cells_of_line = [
+            value.ljust(width) if i < 2 else value.rjust(width)
+            for i, (value, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        text.append("  ".join(cells_of_line).rstrip())
+        text += [f"{'':{widths[0]}}    {detail}" for detail in below]
+    total = sum(cell.remaining_seconds for cell in cells)
+    todo = sum(c.counts[s] for c in cells for s in ("running", "failed", "interrupted", "missing"))
+    unknown = sum(cell.unknown for cell in cells)
+    summary = f"{todo} runs to do" if todo else "nothing left to do"
+    if todo > unknown:
+        summary += f": {total / 3600:.2f} h one after another, by measured epochs"
+    if unknown:
+        summary += f"; for {unknown} there is no measured epoch yet"
+    return "\n".join([*text, "", summary])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the status; return 0, 1 if a record cannot be used, 2 if there is no directory."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pade_bench.status",
+        description="Say which runs are finished, running, diverged, failed or missing.",
+        epilog="A run is missing if another activation of its experiment has its seed. Exit "
+        "status: 0; 1 if a record cannot be used, which is printed; 2 without a directory.",
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    options = parser.parse_args(arguments)
+    try:
+        runs, problems = read_runs(options.runs)
+    except PadeBenchError as error:
+        print(f"pade_bench.status: {error}", file=sys.stderr)
+        return 2
+    cells = cell_statuses(group_runs(runs), time.time())
+    print(render(cells) if cells else f"no runs in {options.runs}")
+    for problem in problems:
+        print(f"cannot be used: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

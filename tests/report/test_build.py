@@ -1,0 +1,145 @@
+"""The whole report, from run directories to files."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic_runs import Runs, fill
+
+from pade_bench.report.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Return the runs, the report's directory, the exit code and what was printed."""
+    folder = tmp_path_factory.mktemp("report")
+    runs = Runs(folder / "runs")
+    fill(runs)
+    command = [sys.executable, "-m", "pade_bench.report", "--runs", "runs", "--out", "out"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return runs, folder / "out", result
+
+
+def test_a_broken_record_is_named_and_the_exit_code_says_so(report):
+    _, out, result = report
+    assert result.returncode == 1
+    assert "left out: runs/digits_lenet/relu/seed9: record.json is no JSON" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "digits_lenet/relu/seed9" in (out / "index.html").read_text()
+
+
+def test_every_table_has_three_forms(report):
+    _, out, _ = report
+    for name in ("table2", "table3", "table4", "table5", "table6", "parameters", "pruning"):
+        for suffix in ("md", "csv", "tex"):
+            assert (out / "tables" / f"{name}.{suffix}").stat().st_size > 100
+
+
+def test_figures_with_runs_are_drawn_and_the_others_listed_with_their_command(report):
+    _, out, _ = report
+    drawn = {p.stem for p in (out / "figures").glob("*.png")}
+    assert drawn >= {"figure1", "figure2", "figure3", "figure4", "figure6", "figure7"}
+    assert drawn == {p.stem for p in (out / "figures").glob("*.pdf")}
+    assert not drawn & {"figure5", "figure8"}
+    page = (out / "index.html").read_text()
+    assert "experiment=imagenet_mobilenetv2" in page
+    assert "experiment=cifar10_vgg8,cifar10_mobilenetv2" in page
+    for path in (out / "figures").iterdir():
+        assert path.read_bytes()[:4] == {".png": b"\x89PNG", ".pdf": b"%PDF"}[path.suffix]
+
+
+def test_the_page_stands_alone(report):
+    page = (report[1] / "index.html").read_text()
+    links = re.findall(r"""(?:src|href)=["']?([^"'\s>]+)""", page)
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert "<script" not in page
+    assert "@import" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+
+
+def test_no_name_within_the_page_is_given_twice(report):
+    page = (report[1] / "index.html").read_text()
+    sections = re.findall(r"<h[23] id=(\w[\w-]*)|<details id=(\w[\w-]*)", page)
+    names = [a or b for a, b in sections]
+    assert len(names) == len(set(names))
+    clips = re.findall(r'<clipPath id="([^"]+)"', page)
+    assert len(clips) == len(set(clips))
+
+
+def test_the_pictures_have_the_pages_ink(report):
+    page = (report[1] / "index.html").read_text()
+    assert "#010101" not in page
+    assert "currentColor" in page
+
+
+def test_experiments_that_the_paper_lacks_have_their_own_section(report):
+    _, out, _ = report
+    page = (out / "index.html").read_text()
+    assert "digits_lenet</h2>" in page
+    assert {p.stem for p in (out / "figures").glob("*digits*.png")} == {
+        "curves_digits_lenet", "learned_digits_lenet", "ranks_digits_lenet",
+    }  # fmt: skip
+    assert (out / "tables" / "paired_digits_lenet.csv").exists()
+    assert "mine" in (out / "tables" / "accuracy_digits_lenet.md").read_text()
+
+
+def test_the_same_runs_give_the_same_page(report, tmp_path):
+    runs, out, _ = report
+    main(["--runs", str(runs.root), "--out", str(tmp_path)])
+    for path in out.rglob("*.csv"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(out)).read_bytes()
+    again = (tmp_path / "index.html").read_text()
+    assert again.replace(str(runs.root), "runs") == (out / "index.html").read_text()
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_an_outdated_figure_is_removed(runs, tmp_path, capsys):
+    stale = tmp_path / "out" / "figures" / "figure8.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"old")
+    assert main(["--runs", str(runs.root), "--out", str(tmp_path / "out")]) == 0
+    assert not stale.exists()
+    assert (tmp_path / "out" / "index.html").exists()
+    assert "index.html" in capsys.readouterr().out
+
+
+def test_a_damaged_array_file_is_named_and_the_report_made(runs, tmp_path, capsys):
+    home = runs.finish("digits_lenet", "pau", 0, learned=True)
+    (home / "activations.npz").write_bytes(b"PK\x03\x04 broken")
+    assert main(["--runs", str(runs.root), "--out", str(tmp_path / "out")]) == 1
+    assert "activations.npz: cannot be read" in capsys.readouterr().err
+
+
+def test_without_a_runs_directory_there_is_no_report(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["--runs", str(tmp_path / "nowhere"), "--out", str(out)]) == 2
+    assert "is not a directory" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_output_directory_that_is_a_file_is_refused(runs, tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert main(["--runs", str(runs.root), "--out", str(tmp_path / "out")]) == 2
+    assert "Cannot write to" in capsys.readouterr().err
+
+
+def test_the_report_needs_no_torch(tmp_path):
+    (tmp_path / "runs").mkdir()
+    for name in ("torch", "pytorch_lightning", "torchvision", "tensorboard"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not on this laptop')")
+    source = str(Path(__file__).parents[2])
+    for module in ("report", "status"):
+        result = subprocess.run(
+            [sys.executable, "-m", f"pade_bench.{module}"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{source}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr

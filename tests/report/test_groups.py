@@ -1,0 +1,105 @@
+"""Only runs that differ in the seed alone are one group."""
+
+import json
+
+import pytest
+
+from pade_bench.report.groups import group_runs, summarize
+from pade_bench.report.records import read_runs
+
+
+def labels(groups):
+    return {(g.label, g.protocol): len(g.runs) for g in groups}
+
+
+def test_seeds_are_one_group(runs):
+    runs.sweep("mnist_lenet", ["pau", "relu"], seeds=3)
+    assert labels(runs.groups()) == {("PAU", ()): 3, ("ReLU", ()): 3}
+
+
+def test_changed_settings_are_groups_of_their_own_named_by_the_change(runs):
+    runs.sweep("mnist_lenet", ["pau"], seeds=2)
+    runs.sweep("mnist_lenet", ["pau"], seeds=3, changes={"trainer.max_epochs": 5})
+    runs.sweep("mnist_lenet", ["pau"], seeds=4, changes={"activation.denominator": "sum_of_abs"})
+    assert labels(runs.groups()) == {
+        ("PAU", ()): 2,
+        ("PAU", (("trainer.max_epochs", "5"),)): 3,
+        ("PAU (denominator=sum_of_abs)", ()): 4,
+    }
+
+
+def test_changes_are_named_even_if_all_runs_have_them(runs):
+    runs.sweep("mnist_lenet", ["pau", "relu"], seeds=2, changes={"trainer.max_epochs": 5})
+    assert {g.protocol for g in runs.groups()} == {(("trainer.max_epochs", "5"),)}
+
+
+def test_an_experiment_edited_between_sweeps_is_not_averaged_with_its_old_self(runs):
+    runs.sweep("mnist_lenet", ["pau", "relu"], seeds=3)
+    # Nothing changed on the command line, but the experiment's batch size was another.
+    for seed in (3, 4):
+        runs.finish("mnist_lenet", "pau", seed, config_changes={"data.batch_size": 64})
+    assert labels(runs.groups()) == {
+        ("PAU", ()): 3,
+        ("ReLU", ()): 3,
+        ("PAU", (("data.batch_size", "64"),)): 2,
+    }
+
+
+def test_activations_trained_with_different_settings_are_not_comparable(runs):
+    runs.sweep("mnist_lenet", ["pau", "swish"], seeds=3)
+    runs.sweep("mnist_lenet", ["relu"], seeds=3, config_changes={"optim.weights.lr": 0.1})
+    assert ("ReLU", (("optim.weights.lr", "0.1"),)) in labels(runs.groups())
+
+
+def test_records_without_configurations_are_kept_apart_by_their_hash(runs):
+    for seed, rate in ((0, 0.002), (1, 0.002), (2, 0.1)):
+        home = runs.finish("mnist_lenet", "pau", seed, config_changes={"optim.weights.lr": rate})
+        (home / "config.yaml").unlink()
+    groups = runs.groups()
+    assert sorted(len(g.runs) for g in groups) == [1, 2]
+    assert {g.protocol[0][0] for g in groups if g.protocol} == {"config_hash"}
+
+
+def test_where_a_run_was_made_makes_no_difference(runs):
+    runs.finish("mnist_lenet", "pau", 0, config_changes={"data.root": "/here"})
+    runs.finish("mnist_lenet", "pau", 1, config_changes={"trainer.accelerator": "cuda"})
+    home = runs.directory("mnist_lenet", "pau", 1)
+    record = json.loads((home / "record.json").read_text())
+    other = json.loads((runs.directory("mnist_lenet", "pau", 0) / "record.json").read_text())
+    record["config_hash"] = other["config_hash"]
+    (home / "record.json").write_text(json.dumps(record))
+    assert labels(runs.groups()) == {("PAU", ()): 2}
+
+
+@pytest.mark.parametrize("changes", [{}, {"trainer.max_epochs": 5}])
+def test_unfinished_runs_join_the_finished_ones_of_their_settings(runs, changes):
+    runs.sweep("mnist_lenet", ["pau"], seeds=2, changes=changes)
+    runs.progress("mnist_lenet", "pau", 2, epochs=1, changes=changes)
+    (group,) = runs.groups()
+    assert (len(group.finished), group.count("unfinished")) == (2, 1)
+
+
+def test_a_run_that_never_began_an_epoch_is_not_taken_for_the_standard(runs):
+    runs.sweep("mnist_lenet", ["pau"], seeds=2)
+    runs.start("mnist_lenet", "pau", 0, changes={"trainer.max_epochs": 5})
+    results, _ = read_runs(runs.root)
+    assert (("trainer.max_epochs", "5"),) in {g.protocol for g in group_runs(results)}
+
+
+def test_pruning_stages_are_one_experiment_and_separate_groups(runs):
+    for share in (10, 20):
+        for seed in (0, 1):
+            runs.finish(
+                "prune_mnist_lenet", "pau", seed, changes={"prune.share": share},
+                pruned_share=share,
+            )  # fmt: skip
+    groups = runs.groups()
+    assert {(g.protocol, g.pruned_share, len(g.runs)) for g in groups} == {((), 10, 2), ((), 20, 2)}
+
+
+def test_summary_uses_the_sample_deviation_and_leaves_it_out_for_one_value():
+    summary = summarize([1.0, 3.0, None])
+    assert (summary.mean, summary.best, summary.n) == (2.0, 3.0, 2)
+    assert summary.std == pytest.approx(2**0.5)
+    assert summarize([5.0]).std is None
+    assert summarize([None]) is None
