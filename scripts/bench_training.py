@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytorch_lightning as pl
 import torch
@@ -42,9 +43,28 @@ OPTIM = OptimConfig(
 class EagerPAU(PAU):
     """The same unit by the plain formula and automatic differentiation."""
 
+    formula = staticmethod(reference.pau)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the unit."""
-        return reference.pau(x, self.numerator, self.denominator, self.form)
+        return self.formula(x, self.numerator, self.denominator, self.form)
+
+
+class CompiledPAU(EagerPAU):
+    """The formula in torch.compile."""
+
+    formula = staticmethod(torch.compile(reference.pau, dynamic=False))
+
+
+def rational_activation() -> nn.Module:
+    """Return the unit of ``rational-activations``, which takes contiguous inputs only."""
+    from rational.torch import Rational
+
+    class Contiguous(Rational):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.contiguous())
+
+    return Contiguous("leaky_relu", degrees=(5, 4), cuda=False, version="B")
 
 
 CONTESTANTS: dict[str, str | ActivationFactory] = {
@@ -54,12 +74,16 @@ CONTESTANTS: dict[str, str | ActivationFactory] = {
     "PAU (ours)": "pau",
     "RPAU (ours)": "rpau",
     "PAU, eager formula": EagerPAU,
+    "PAU, torch.compile": CompiledPAU,
+    **({"rational-activations": rational_activation} if find_spec("rational") else {}),
 }
 
 
 def make_step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
     """Return a function that makes one training step, as :class:`Classifier` does."""
-    network.to(memory_format=torch.channels_last)
+    for module in network.modules():  # rational-activations refuses to be moved with the rest
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
     images = images.contiguous(memory_format=torch.channels_last)
     optimizer, _ = make_optimizer(network, OPTIM)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from pade_bench.data.loader import BatchLoader, EpochSampler, Normalization, Shu
 from pade_bench.errors import ConfigurationError
 
 
-class ImageDataModule(pl.LightningDataModule):
+class ImageDataModule(pl.LightningDataModule, ABC):
     """A data set held in memory as uint8, on the training device, and augmented there.
 
     The test split serves for validation too: the paper reports the test accuracy after every
@@ -56,9 +57,9 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed = seed
         self._splits: tuple[Split, Split] | None = None
 
+    @abstractmethod
     def load(self) -> tuple[Split, Split]:
         """Return the train and the test split, verified, on the CPU."""
-        raise NotImplementedError
 
     def prepare_data(self) -> None:
         """Download the data if need be and verify it, before anything else is started.
