@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
@@ -24,12 +22,7 @@ from pade_bench.report.style import INK, look
 
 def approximations() -> Figure:
     """Figure 1: Padé units with their initial coefficients, and the functions they stand for."""
-    folder = importlib.resources.files("pade_bench") / "activations"
-    lines = [
-        line
-        for line in csv.DictReader((folder / "coefficients.csv").read_text().splitlines())
-        if line["form"] == "abs_of_sum"
-    ]
+    lines = [line for line in paper.initial_coefficients() if line["form"] == "abs_of_sum"]
     figure = Figure(figsize=(9.5, 6.6), layout="constrained")
     x = np.linspace(-5, 5, 501)
     axes = figure.subplots(3, 3, sharex=True)

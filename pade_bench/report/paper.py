@@ -126,6 +126,13 @@ def reference_values() -> dict[tuple[str, str, str], Reference]:
     }
 
 
+def initial_coefficients() -> list[dict[str, str]]:
+    """Return the lines of the package's coefficient table: form, function, a0 … b4, max_error."""
+    # Read as a file: the module that owns it imports torch.
+    path = importlib.resources.files("pade_bench") / "activations" / "coefficients.csv"
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def expected_seeds(experiment: str) -> int | None:
     """Return over how many seeds the paper averages, ``None`` for what it does not have."""
     return next((t.seeds for t in TABLES if experiment in t.experiments), None)

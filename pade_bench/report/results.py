@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.resources
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -100,8 +98,7 @@ def table5(groups: Sequence[Group]) -> Table:
 
 def table6() -> Table:
     """Return Table 6: the initial coefficients in use beside those the paper prints."""
-    folder = importlib.resources.files("pade_bench") / "activations"
-    lines = list(csv.DictReader((folder / "coefficients.csv").read_text().splitlines()))
+    lines = paper.initial_coefficients()
     rows_by_form = {(line["form"], line["function"]): line for line in lines}
     functions = list(dict.fromkeys(line["function"] for line in lines))
     coefficients = [*(f"a{j}" for j in range(6)), *(f"b{k}" for k in range(1, 5))]
