@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Colour-blind safe (Okabe & Ito, 2008).
-BLUE, GREY = "#0072B2", "#999999"
+BLUE, GREY = "#0072B2", "#8c8c8c"
 
 
 @dataclass(frozen=True)
@@ -52,28 +54,18 @@ def draw_activations(
     columns = min(len(layers), columns)
     rows = math.ceil(len(layers) / columns)
     figure = Figure(figsize=(2.6 * columns, 2.5 * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    handles: dict[str, Artist] = {}
     for panel, layer in zip(panels, layers, strict=False):
-        behind = panel.twinx()
-        behind.stairs(layer.density, layer.edges, fill=True, color=GREY, alpha=0.3, label="inputs")
-        behind.set_yticks([])
-        behind.set_ylim(0, 1.6 * max(layer.density.max(), 1e-12))
-        panel.set_zorder(behind.get_zorder() + 1)
-        panel.patch.set_visible(False)
-        panel.plot(layer.x, layer.start, "--", color=GREY, linewidth=1.2, label="start")
-        panel.plot(layer.x, layer.y, color=BLUE, linewidth=1.8, label="learned")
-        panel.set_xlim(layer.x[0], layer.x[-1])
+        handles = draw_layer(panel, layer, BLUE, start_color=GREY)
         panel.set_title(f"layer {layer.name}", fontsize=9)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-        behind.spines[["top", "right"]].set_visible(False)
-    for panel in list(panels)[len(layers) :]:
+    for panel in panels[len(layers) :]:
         panel.set_visible(False)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    inputs, inputs_label = figure.axes[rows * columns].get_legend_handles_labels()
     figure.legend(
-        handles + inputs,
-        labels + inputs_label,
+        [handles[name] for name in ("start", "learned", "inputs")],
+        ["start", "learned", "inputs"],
         loc="outside lower center",
         ncols=3,
         frameon=False,
@@ -82,3 +74,18 @@ def draw_activations(
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
+
+
+def draw_layer(panel: Axes, layer: LayerCurve, color: str, start_color: str) -> dict[str, Artist]:
+    """Draw one layer into ``panel``; return what a legend names: inputs, start, learned."""
+    behind = panel.twinx()
+    inputs = behind.stairs(layer.density, layer.edges, fill=True, color=GREY, alpha=0.3)
+    behind.set_ylim(0, 1.6 * max(layer.density.max(), 1e-12))
+    behind.set_yticks([])
+    behind.spines[:].set_visible(False)
+    panel.set_zorder(behind.get_zorder() + 1)
+    panel.patch.set_visible(False)
+    (start,) = panel.plot(layer.x, layer.start, "--", color=start_color, linewidth=1.1)
+    (learned,) = panel.plot(layer.x, layer.y, color=color, linewidth=1.8)
+    panel.set_xlim(layer.x[0], layer.x[-1])
+    return {"inputs": inputs, "start": start, "learned": learned}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from pade_bench.plots import LayerCurve
+from pade_bench.plots import LayerCurve, draw_layer
 from pade_bench.report import paper
 from pade_bench.report.groups import Group, summarize
 from pade_bench.report.statistics import Ranking
@@ -145,24 +145,13 @@ def learned_activations(rows: Sequence[tuple[Group, list[LayerCurve]]]) -> Figur
     for (group, _), layers, panels in zip(rows, chosen, axes, strict=True):
         for panel, layer in zip(panels, layers, strict=False):
             color = look(group.activation, group.variation).color
-            behind = panel.twinx()
-            handles["inputs"] = behind.stairs(
-                layer.density, layer.edges, fill=True, color="#8c8c8c", alpha=0.3
-            )
-            behind.set_ylim(0, 1.6 * max(layer.density.max(), 1e-12))
-            behind.set_yticks([])
-            behind.spines[:].set_visible(False)
-            panel.set_zorder(behind.get_zorder() + 1)
-            panel.patch.set_visible(False)
-            (handles["start"],) = panel.plot(layer.x, layer.start, "--", color=INK, linewidth=1)
+            drawn = draw_layer(panel, layer, color, start_color=INK)
+            handles |= {"inputs": drawn["inputs"], "start": drawn["start"]}
+            handles[f"learned {group.label}"] = drawn["learned"]
             if not np.array_equal(layer.low, layer.high):
                 handles["95 % of RPAU's noise"] = panel.fill_between(
                     layer.x, layer.low, layer.high, color=color, alpha=0.3, linewidth=0
                 )
-            (handles[f"learned {group.label}"],) = panel.plot(
-                layer.x, layer.y, color=color, linewidth=1.8
-            )
-            panel.set_xlim(layer.x[0], layer.x[-1])
             panel.set_title(f"layer {layer.name}", fontsize=8)
             panel.tick_params(labelsize=7)
         for panel in panels[len(layers) :]:

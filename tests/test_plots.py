@@ -1,0 +1,22 @@
+"""Pictures of learned activations."""
+
+import numpy as np
+import pytest
+
+from pade_bench.plots import LayerCurve, draw_activations
+
+
+def curve(number):
+    x = np.linspace(-3, 3, 11)
+    return LayerCurve(str(number), x, x, x, np.linspace(-3, 3, 4), np.full(3, 1 / 6), x, x)
+
+
+@pytest.mark.parametrize(("layers", "columns"), [(1, 4), (4, 4), (5, 4), (5, 3), (36, 6)])
+def test_every_layer_has_a_panel_and_no_panel_is_empty(layers, columns):
+    figure = draw_activations([curve(i) for i in range(layers)], columns=columns)
+    visible = [panel for panel in figure.axes if panel.get_visible() and panel.get_title()]
+    assert [panel.get_title() for panel in visible] == [f"layer {i}" for i in range(layers)]
+    empty = [p for p in figure.axes if p.get_visible() and not p.has_data()]
+    assert empty == []
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["start", "learned", "inputs"]
