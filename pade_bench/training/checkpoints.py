@@ -56,14 +56,14 @@ class SaveLast(Checkpoint):
             self.run.write_progress(pl_module.history["seconds"])
 
 
-def check_checkpoint(path: Path) -> None:
-    """Raise :class:`RunError` if the checkpoint cannot be read as a whole."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint on the CPU, weights only; raise :class:`RunError` if it is damaged."""
     try:
         # torch.load does not look at the checksums that torch.save writes.
         with zipfile.ZipFile(path) as archive:
             if (damaged := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-        torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise RunError(
             f"{path} is damaged ({error or type(error).__name__}). It is left as it is; "

@@ -17,7 +17,7 @@ from pade_bench.errors import ConfigurationError
 from pade_bench.provenance import provenance
 from pade_bench.runs import Run, write_atomically, writing_to
 from pade_bench.targets import locate
-from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast, check_checkpoint
+from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast, read_checkpoint
 from pade_bench.training.console import PrintEpochs, print_summary
 from pade_bench.training.learned import measure, picture, save_arrays
 from pade_bench.training.module import Classifier
@@ -77,7 +77,7 @@ def make_classifier(run: Run) -> Classifier:
 def _train(run: Run, classifier: Classifier, data: pl.LightningDataModule) -> dict[str, Any]:
     resume = run.checkpoint.exists()
     if resume:
-        check_checkpoint(run.checkpoint)
+        read_checkpoint(run.checkpoint)  # Lightning would not notice every damage
     initial = copy.deepcopy(classifier.network)
     trainer = _make_trainer(run, classifier, initial)
     try:

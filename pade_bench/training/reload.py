@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pade_bench.errors import RunError
 from pade_bench.runs import Run
-from pade_bench.training.checkpoints import check_checkpoint
+from pade_bench.training.checkpoints import read_checkpoint
 from pade_bench.training.fit import make_classifier
 from pade_bench.training.module import Classifier
 
@@ -37,8 +37,7 @@ def load_run(path: str | os.PathLike[str]) -> Classifier:
     run = read_run(path)
     if not run.checkpoint.exists():
         raise RunError(f"{run.checkpoint} does not exist: the run has no complete epoch yet.")
-    check_checkpoint(run.checkpoint)
-    checkpoint = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(run.checkpoint)
     # Building draws initial weights; loading a network must not change what a caller draws next.
     with torch.random.fork_rng(devices=[]):
         classifier = make_classifier(run)
