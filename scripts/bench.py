@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from pade_bench import functional, ops
 from pade_bench.ops import reference
+from pade_bench.provenance import device_name
 
 SIZES = {"1 k": 1 << 10, "10 k": 10_240, "100 k": 102_400, "1 M": 1 << 20, "16 M": 1 << 24}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -176,22 +177,13 @@ def measure(size: int, layout: str, seconds: float, device: torch.device) -> Ite
 
 def environment(device: torch.device) -> str:
     """Return hardware and versions in a line."""
-    if device.type == "cuda":
-        hardware = torch.cuda.get_device_name(device)
-    else:
-        hardware = f"{_processor()}, {torch.get_num_threads()} thread(s)"
+    hardware = device_name(device)
+    if device.type == "cpu":
+        hardware += f", {torch.get_num_threads()} thread(s)"
     return (
         f"{hardware}; torch {torch.__version__}, Python {platform.python_version()}, "
         f"{platform.system()}; kernel path: {ops.backend(device)}"
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def table(results: list[Result], where: str) -> str:
