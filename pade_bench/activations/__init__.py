@@ -10,8 +10,9 @@ package: ``activation._target_=my_package.MyActivation`` is enough.
 
 - A network calls a factory, any callable without arguments that returns a new module, once for
   each of its layers.
-- An activation that takes k channels (dimension 1) for each one that it returns, as Maxout does,
-  has an attribute ``channel_multiplier = k``; the layer before it is then k times as wide.
+- An activation that takes k neighbouring channels (dimension 1) for each one that it returns, as
+  ``Maxout`` does, has an attribute ``channel_multiplier = k``; the layer before it is then k
+  times as wide.
 - Its constructor leaves the random generator alone, so that every activation is compared on
   the same initial weights.
 
@@ -20,6 +21,7 @@ package: ``activation._target_=my_package.MyActivation`` is enough.
 
 from pade_bench.activations.check import check_activation
 from pade_bench.activations.learnable import APL, SLAF, Mixture, SReLU
+from pade_bench.activations.maxout import Maxout
 from pade_bench.activations.pade import PAU, RPAU
 
-__all__ = ["APL", "PAU", "RPAU", "SLAF", "Mixture", "SReLU", "check_activation"]
+__all__ = ["APL", "PAU", "RPAU", "SLAF", "Maxout", "Mixture", "SReLU", "check_activation"]
