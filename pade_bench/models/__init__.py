@@ -14,10 +14,11 @@ from torch import nn
 
 from pade_bench.activations.factory import ActivationFactory, activation_factory
 from pade_bench.errors import ConfigurationError, one_of
+from pade_bench.models.convert import convert_activations
 from pade_bench.models.lenet import LeNet
 from pade_bench.models.vgg import vgg8
 
-__all__ = ["LeNet", "build_model", "vgg8"]
+__all__ = ["LeNet", "build_model", "convert_activations", "vgg8"]
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"lenet": LeNet, "vgg8": vgg8}
 
