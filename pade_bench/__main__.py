@@ -17,11 +17,12 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pade_bench import schema
-from pade_bench.errors import PadeBenchError, did_you_mean, one_of
+from pade_bench.errors import ConfigurationError, PadeBenchError, did_you_mean, one_of
 from pade_bench.runs import Run
 
 
@@ -34,6 +35,12 @@ def _job(config: DictConfig) -> float | None:
         "config", [f"experiment={choices.experiment}", f"activation={choices.activation}"]
     )
     run = Run.from_config(config, unchanged, {k: choices[k] for k in Run.CHOICES})
+    if config.trainer.strategy == "ddp" and HydraConfig.get().mode == RunMode.MULTIRUN:
+        # Its further processes are started by the command line of the first: the whole sweep's.
+        raise ConfigurationError(
+            "trainer=ddp starts processes of its own, which a sweep (-m) cannot. Start each run by "
+            f"itself: python -m pade_bench {' '.join(HydraConfig.get().overrides.task)}"
+        )
     # Imported here, because printing a configuration must not wait for torch.
     from pade_bench.training import fit
 

@@ -61,11 +61,21 @@ class OptimConfig:
 
 @dataclass
 class TrainerConfig:
-    """How long and on what a run trains."""
+    """How long and on what a run trains.
+
+    ``precision``: ``fp32``, or autocast to ``bf16`` or ``fp16``, in which Padé units still compute
+    in float32. ``strategy``: ``single``, or ``ddp`` with ``devices`` processes that each take
+    batches of ``data.batch_size``.
+    """
 
     max_epochs: int = MISSING
     accelerator: str = "auto"
+    strategy: str = "single"
+    devices: int = 1
+    precision: str = "fp32"
+    compile: bool = False
     channels_last: bool = True
+    accumulate_batches: int = 1
     progress_bar: bool = True
 
 
@@ -109,6 +119,8 @@ _RANGES: dict[str, Check] = {
     "data.batch_size": _POSITIVE,
     "data.max_rotation": (lambda v: 0 <= v <= 180, "an angle from 0 to 180 degrees"),
     "trainer.max_epochs": _POSITIVE,
+    "trainer.devices": _POSITIVE,
+    "trainer.accumulate_batches": _POSITIVE,
     "optim.momentum": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
     "optim.gradient_clip_norm": (lambda v: v is None or v > 0, "above 0, or null for no clipping"),
 }
@@ -125,6 +137,8 @@ for _group in ("weights", "pade_coefficients"):
 _CHOICES = {
     "optim.optimizer": ("adam", "sgd"),
     "trainer.accelerator": ("auto", "cpu", "cuda"),
+    "trainer.strategy": ("single", "ddp"),
+    "trainer.precision": ("fp32", "bf16", "fp16"),
 }
 
 
@@ -137,6 +151,11 @@ def validate(config: DictConfig) -> None:
     for key, choices in _CHOICES.items():
         if (value := _select(config, key)) not in choices:
             raise ConfigurationError(one_of(key, value, choices))
+    if config.trainer.strategy == "single" and config.trainer.devices != 1:
+        raise ConfigurationError(
+            f"trainer.devices={config.trainer.devices}: one process uses one device. Several train "
+            "a run together with trainer=ddp."
+        )
 
 
 def _select(config: DictConfig, key: str) -> Any:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import copy
-import sys
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, RichProgressBar
 from torch import nn
 
 from pade_bench.activations import PAU, check_activation
 from pade_bench.activations.factory import activation_factory
-from pade_bench.errors import ConfigurationError
 from pade_bench.provenance import provenance
 from pade_bench.runs import Run, write_atomically, writing_to
 from pade_bench.targets import locate
-from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast, read_checkpoint
-from pade_bench.training.console import PrintEpochs, print_summary
+from pade_bench.training.checkpoints import read_checkpoint
+from pade_bench.training.console import print_summary
 from pade_bench.training.learned import measure, picture, save_arrays
 from pade_bench.training.module import Classifier
-from pade_bench.training.tensorboard import TensorBoard
+from pade_bench.training.trainer import check_devices, make_trainer, rank
 
 
 def fit(run: Run) -> dict[str, Any]:
@@ -39,15 +36,21 @@ def fit(run: Run) -> dict[str, Any]:
         print_summary(run, record)
         return record
     # All that can be refused is refused before the run's directory exists.
-    _accelerator(run.config.trainer.accelerator)
+    check_devices(run.config.trainer)
     classifier = make_classifier(run)
     data = make_data(run)
     data.prepare_data()
+    initial = copy.deepcopy(classifier.network)
+    if rank(run) > 0:
+        # The first process holds the run, and alone writes what is kept of it.
+        _train(run, classifier, initial, data)
+        return make_record(run, classifier)
     with run.claim():
         # Another process may have finished the run before this one got hold of it.
         record = run.record()
         if record is None:
-            record = _train(run, classifier, data)
+            _train(run, classifier, initial, data)
+            record = _keep(run, classifier, initial, data)
     print_summary(run, record)
     return record
 
@@ -70,16 +73,22 @@ def make_classifier(run: Run) -> Classifier:
         activation=factory, in_channels=data.in_channels, num_classes=data.num_classes
     )
     return Classifier(
-        network, type(sample), config.optim, config.seed, config.trainer.channels_last
+        network,
+        type(sample),
+        config.optim,
+        config.seed,
+        config.trainer.channels_last,
+        config.trainer.compile,
     )
 
 
-def _train(run: Run, classifier: Classifier, data: pl.LightningDataModule) -> dict[str, Any]:
+def _train(
+    run: Run, classifier: Classifier, initial: nn.Module, data: pl.LightningDataModule
+) -> None:
     resume = run.checkpoint.exists()
     if resume:
         read_checkpoint(run.checkpoint)  # Lightning would not notice every damage
-    initial = copy.deepcopy(classifier.network)
-    trainer = _make_trainer(run, classifier, initial)
+    trainer = make_trainer(run, initial)
     try:
         trainer.fit(
             classifier, data, ckpt_path=str(run.checkpoint) if resume else None, weights_only=True
@@ -89,6 +98,12 @@ def _train(run: Run, classifier: Classifier, data: pl.LightningDataModule) -> di
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+def _keep(
+    run: Run, classifier: Classifier, initial: nn.Module, data: pl.LightningDataModule
+) -> dict[str, Any]:
+    """Write the learned activations and the record, which is returned."""
     layers = measure(classifier, initial, next(iter(data.val_dataloader()))[0])
     record = make_record(run, classifier)
     with writing_to(run.directory):
@@ -98,39 +113,6 @@ def _train(run: Run, classifier: Classifier, data: pl.LightningDataModule) -> di
         # The record comes last: it is what says that the run is finished.
         run.write_record(record)
     return record
-
-
-def _make_trainer(run: Run, classifier: Classifier, initial: nn.Module) -> pl.Trainer:
-    config = run.config.trainer
-    callbacks: list[Callback] = [TensorBoard(run, initial), SaveLast(run)]
-    on_terminal = config.progress_bar and sys.stdout.isatty()
-    callbacks.append(RichProgressBar() if on_terminal else PrintEpochs())
-    return pl.Trainer(
-        max_epochs=config.max_epochs,
-        accelerator=_accelerator(config.accelerator),
-        devices=1,
-        gradient_clip_val=run.config.optim.gradient_clip_norm,
-        deterministic="warn",
-        default_root_dir=run.directory,
-        logger=False,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=on_terminal,
-        enable_model_summary=False,
-        enable_checkpointing=True,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-def _accelerator(name: str) -> str:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError(
-            "trainer.accelerator=cuda: torch finds no CUDA device on this machine. Use cpu or auto."
-        )
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def measure(classifier: Classifier, initial: nn.Module, images: Tensor) -> list[
     training = classifier.training
     classifier.eval()
     try:
-        classifier(images.to(classifier.device))
+        # A compiled network would be compiled again for the hooks.
+        with torch.compiler.set_stance("force_eager"):
+            classifier(images.to(classifier.device))
     finally:
         classifier.train(training)
         for hook in hooks:

@@ -31,6 +31,7 @@ class Classifier(pl.LightningModule):
         optim: the optimiser's settings.
         seed: what is random in epoch k depends on (seed, k) alone.
         channels_last: the memory format of images and weights.
+        compile_network: run the network through torch.compile.
     """
 
     def __init__(
@@ -40,10 +41,13 @@ class Classifier(pl.LightningModule):
         optim: OptimConfig,
         seed: int,
         channels_last: bool = True,
+        compile_network: bool = False,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
+        if compile_network:
+            self.network.compile()  # in place: the names of the parameters stay
         self.activation_type = activation_type
         self.optim = optim
         self.seed = seed
@@ -65,19 +69,29 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Checkpoints do not hold the global random state. Starting every epoch from its own seed
-        # makes what draws from it (RReLU, RPAU) the same after an interruption.
-        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "noise"))
+        # makes what draws from it (RReLU, RPAU) the same after an interruption. Processes that
+        # train together have different images, so they need different noise.
+        stream = f"noise/{self.global_rank}" if self.global_rank else "noise"
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, stream))
         self._began = time.perf_counter()
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._images_seen = 0
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """Return the mean cross-entropy of a batch."""
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """Return the mean cross-entropy of a batch, weighted for its share of the step."""
         images, labels = batch
         loss = F.cross_entropy(self(images), labels)
         # Summed on the device: reading the value at every step would wait for the GPU.
         self._loss_sum += loss.detach() * len(labels)
         self._images_seen += len(labels)
+        if self.trainer.world_size > 1:
+            # DDP averages over processes, whose parts of an epoch's last batch can differ by one.
+            loss = loss * (len(labels) * self.trainer.world_size / self._total(len(labels)))
+        accumulated = self.trainer.accumulate_grad_batches
+        left = self.trainer.num_training_batches - index // accumulated * accumulated
+        if left < accumulated:
+            # Lightning divides by the full number, also where an epoch ends with fewer batches.
+            loss = loss * (accumulated / left)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -92,8 +106,9 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         # Lightning has measured the test accuracy by now: its validation loop is part of the epoch.
-        loss = self._loss_sum.item() / self._images_seen
-        accuracy = 100 * self._correct.item() / self._images_tested
+        loss = self._total(self._loss_sum).item() / self._total(self._images_seen).item()
+        correct, tested = self._total(self._correct), self._total(self._images_tested)
+        accuracy = 100 * correct.item() / tested.item()
         if not math.isfinite(loss):
             self.diverged = True
             self.trainer.should_stop = True
@@ -101,7 +116,13 @@ class Classifier(pl.LightningModule):
         self.history["train_loss"].append(loss)
         self.history["test_accuracy"].append(accuracy)
         self.history["seconds"].append(time.perf_counter() - self._began)
-        self.log_dict({"loss": loss, "accuracy": accuracy}, prog_bar=True, logger=False)
+        metrics = {"loss": loss, "accuracy": accuracy}
+        self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
+
+    def _total(self, value: Tensor | int) -> Tensor:
+        """Return the sum over all processes that train this run."""
+        value = torch.as_tensor(value, device=self.device)
+        return self.trainer.strategy.reduce(value, reduce_op="sum")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
