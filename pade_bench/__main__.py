@@ -34,7 +34,7 @@ def _job(config: DictConfig) -> float | None:
     unchanged = hydra.compose(
         "config", [f"experiment={choices.experiment}", f"activation={choices.activation}"]
     )
-    run = Run.from_config(config, unchanged, {k: choices[k] for k in Run.CHOICES})
+    names = {k: choices[k] for k in Run.CHOICES}
     if config.trainer.strategy == "ddp" and HydraConfig.get().mode == RunMode.MULTIRUN:
         # Its further processes are started by the command line of the first: the whole sweep's.
         raise ConfigurationError(
@@ -42,13 +42,16 @@ def _job(config: DictConfig) -> float | None:
             f"itself: python -m pade_bench {' '.join(HydraConfig.get().overrides.task)}"
         )
     # Imported here, because printing a configuration must not wait for torch.
+    from pade_bench.pruning import chain, fit_chain
     from pade_bench.training import fit
 
     # What Lightning says of the machine and of itself would bury what the user asked for.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
 
-    return fit(run)["test_accuracy"]
+    if config.prune.shares is not None:
+        return fit_chain(chain(config, unchanged, names))[-1]["test_accuracy"]
+    return fit(Run.from_config(config, unchanged, names))["test_accuracy"]
 
 
 def explain(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """Where a run lives, what belongs to it, and whether it is finished.
 
-    runs_dir/experiment/activation[-changes]/seed<seed>/
+    runs_dir/experiment/activation[-changes][-pruned<percent>]/seed<seed>/
         config.yaml     the resolved configuration, written before training starts
+        filters.json    which filters a pruned network has, by convolution
         last.ckpt       the state after the last complete epoch
         events.out.*    TensorBoard's events
         progress.json   what is trained and how far, written when an epoch is complete
@@ -71,8 +72,15 @@ class Run:
             if settings.get(key) != standard.get(key)
         }
         variant = names["activation"] + (f"-{_digest(changes)[:8]}" if changes else "")
+        if share := _pruned_share(config):
+            variant += f"-pruned{share:g}"
         home = Path(config.runs_dir) / names["experiment"] / variant / f"seed{config.seed}"
         return cls(home, names, config, changes)
+
+    @property
+    def pruned_share(self) -> float | None:
+        """The share of filters that are missing, in percent; ``None`` if that is not the point."""
+        return _pruned_share(self.config)
 
     @property
     def config_hash(self) -> str:
@@ -109,6 +117,7 @@ class Run:
             **self.names,
             "seed": self.config.seed,
             "changes": self.changes,
+            "pruned_share": self.pruned_share,
             "epochs": len(seconds_per_epoch),
             "max_epochs": self.config.trainer.max_epochs,
             "wall_seconds_per_epoch": seconds_per_epoch,
@@ -208,10 +217,17 @@ class Run:
             (self.directory / name).rename(aside / name)
 
 
+def _pruned_share(config: DictConfig) -> float | None:
+    shares = OmegaConf.select(config, "prune.shares")
+    return None if shares is None else shares[-1] if shares else 0.0
+
+
 def identity(config: DictConfig | Any) -> dict[str, Any]:
     """Return the settings that shape a run's result, seed excepted, as ``{"a.b": value}``."""
-    settings = OmegaConf.to_container(config, resolve=True)
-    return {key: value for key, value in flatten(settings) if shapes_result(key)}
+    settings = dict(flatten(OmegaConf.to_container(config, resolve=True)))
+    if settings.get("prune.shares") is None:
+        settings = {k: v for k, v in settings.items() if not k.startswith("prune.")}
+    return {key: value for key, value in settings.items() if shapes_result(key)}
 
 
 def shapes_result(key: str) -> bool:

@@ -80,6 +80,20 @@ class TrainerConfig:
 
 
 @dataclass
+class PruneConfig:
+    """The lottery-ticket experiment: train, remove filters, train again, and so on.
+
+    ``shares``: how many percent of the filters of every convolution are missing, in one run after
+    the other; the first run, before all of these, misses none. ``null``: no such experiment.
+    """
+
+    shares: list[float] | None = None
+    weights: str = "original"
+    activations: str = "initial"
+    filter_score: str = "sum_of_abs"
+
+
+@dataclass
 class Config:
     """One run."""
 
@@ -88,6 +102,7 @@ class Config:
     activation: dict[str, Any] = field(default_factory=dict)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
     seed: int = 0
     runs_dir: str = "runs"
     restart: bool = False
@@ -122,6 +137,10 @@ _RANGES: dict[str, Check] = {
     "trainer.devices": _POSITIVE,
     "trainer.accumulate_batches": _POSITIVE,
     "optim.momentum": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
+    "prune.shares": (
+        lambda v: v is None or all(a < b for a, b in zip([0, *v], [*v, 100], strict=True)),
+        "rising percentages above 0 and below 100, or null",
+    ),
     "optim.gradient_clip_norm": (lambda v: v is None or v > 0, "above 0, or null for no clipping"),
 }
 for _group in ("weights", "pade_coefficients"):
@@ -139,6 +158,9 @@ _CHOICES = {
     "trainer.accelerator": ("auto", "cpu", "cuda"),
     "trainer.strategy": ("single", "ddp"),
     "trainer.precision": ("fp32", "bf16", "fp16"),
+    "prune.weights": ("original", "new"),
+    "prune.activations": ("initial", "learned"),
+    "prune.filter_score": ("sum_of_abs", "sum"),
 }
 
 
@@ -155,6 +177,11 @@ def validate(config: DictConfig) -> None:
         raise ConfigurationError(
             f"trainer.devices={config.trainer.devices}: one process uses one device. Several train "
             "a run together with trainer=ddp."
+        )
+    if config.trainer.strategy == "ddp" and config.prune.shares is not None:
+        raise ConfigurationError(
+            "trainer=ddp: the runs of a pruning experiment follow each other in one process. Use "
+            "trainer=default."
         )
 
 

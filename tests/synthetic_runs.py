@@ -164,6 +164,6 @@ def fill(runs):
             for seed in range(2):
                 runs.finish(
                     "prune_mnist_lenet", activation, seed, 98.0 - share / 20,
-                    changes={"prune.share": share}, pruned_share=share,
+                    changes={"prune.shares": [share]}, pruned_share=share,
                     multiply_adds=400_000 * (1 - share / 100),
                 )  # fmt: skip

@@ -40,6 +40,12 @@ MISTAKES = {
     "data._target_=pade_bench.dta.MNIST": "cannot import 'pade_bench.dta'",
     "data.batch_size=0": "data.batch_size=0: must be",
     "data.max_rotation=-3": "must be an angle from 0 to 180",
+    "prune.shares=[20,10]": "prune.shares=[20.0, 10.0]: must be rising percentages",
+    "prune.shares=[0]": "must be rising percentages above 0 and below 100",
+    "prune.shares=[100]": "must be rising percentages above 0 and below 100",
+    "prune.shares=[-5]": "must be rising percentages above 0 and below 100",
+    "prune.shares=[10,95]": "95 % of the 6 filters of layer 0 would be all of them",
+    "prune.weights=old": "prune.weights='old' is not one of original, new",
     "activation.degrees=[3": "activation.degrees=[3",
 }
 

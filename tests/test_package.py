@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pade_bench"
 
 # Each layer may import itself and those before it.
-LAYERS = ("ops", "activations", "models", "training", "__main__")
+LAYERS = ("ops", "activations", "models", "training", "pruning", "__main__")
 WITHOUT_TORCH = ("__init__", "__main__", "errors", "plots", "runs", "schema", "seeding", "status")
 
 
@@ -68,8 +68,10 @@ def experiments():
 @pytest.mark.parametrize("experiment", experiments())
 def test_every_experiment_composes(experiment, make_run):
     run = make_run(f"experiment={experiment}")
-    assert experiment == f"{run.names['data']}_{run.names['model']}"
-    assert run.directory.parts[-3:] == (experiment, "pau", "seed0")
+    prunes = "prune_" if run.pruned_share is not None else ""
+    assert experiment == f"{prunes}{run.names['data']}_{run.names['model']}"
+    home = "pau-pruned60" if prunes else "pau"
+    assert run.directory.parts[-3:] == (experiment, home, "seed0")
 
 
 def test_the_wheel_works_in_an_empty_folder(tmp_path):

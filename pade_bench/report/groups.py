@@ -100,7 +100,7 @@ def group_runs(results: Iterable[Result]) -> list[Group]:
             protocol = tuple(change for change in changes if change not in own)
             if first.pruned_share is not None:
                 # The stages of one pruning differ in their share, and are one experiment.
-                protocol = tuple((k, v) for k, v in protocol if not k.endswith("share"))
+                protocol = tuple((k, v) for k, v in protocol if k != "prune.shares")
             same = (first.activation, protocol, own, first.pruned_share)
             hashes = {run.config_hash for run in merged[same]} - {first.config_hash, ""}
             if hashes and first.config_hash:

@@ -18,13 +18,18 @@ from pade_bench.training.checkpoints import read_checkpoint
 from pade_bench.training.console import print_summary
 from pade_bench.training.learned import measure, picture, save_arrays
 from pade_bench.training.module import Classifier
+from pade_bench.training.pruned import Pruned, costs, keep, prune, read_filters
 from pade_bench.training.trainer import check_devices, make_trainer, rank
 
 
-def fit(run: Run) -> dict[str, Any]:
+def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
     """Train a run to its end and return its record; resume it where it was interrupted.
 
     A finished run is not touched: its record is returned.
+
+    Args:
+        run: what to train, and where it lives.
+        pruned: what the run takes from the one before it, in a pruning experiment.
 
     Raises:
         ConfigurationError: a class of the configuration does not exist or does not fit.
@@ -37,7 +42,7 @@ def fit(run: Run) -> dict[str, Any]:
         return record
     # All that can be refused is refused before the run's directory exists.
     check_devices(run.config.trainer)
-    classifier = make_classifier(run)
+    classifier = make_classifier(run, pruned)
     data = make_data(run)
     data.prepare_data()
     initial = copy.deepcopy(classifier.network)
@@ -49,6 +54,8 @@ def fit(run: Run) -> dict[str, Any]:
         # Another process may have finished the run before this one got hold of it.
         record = run.record()
         if record is None:
+            if pruned:
+                keep(run, pruned.filters)
             _train(run, classifier, initial, data)
             record = _keep(run, classifier, initial, data)
     print_summary(run, record)
@@ -61,9 +68,16 @@ def make_data(run: Run) -> pl.LightningDataModule:
     return locate("data", arguments.pop("_target_"))(**arguments, seed=run.config.seed)
 
 
-def make_classifier(run: Run) -> Classifier:
-    """Return the configured network with initial weights that depend on the seed alone."""
+def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
+    """Return the configured network with initial weights that depend on the seed alone.
+
+    Args:
+        run: what to train.
+        pruned: what it takes from the run before it; by default the filters noted in its directory.
+    """
     config = run.config
+    if pruned is None and run.pruned_share and (filters := read_filters(run)):
+        pruned = Pruned(filters)
     factory = activation_factory(dict(config.activation))
     sample = factory()
     check_activation(sample)
@@ -72,6 +86,8 @@ def make_classifier(run: Run) -> Classifier:
     network = locate("model", config.model._target_)(
         activation=factory, in_channels=data.in_channels, num_classes=data.num_classes
     )
+    if pruned is not None:
+        prune(network, type(sample), data, run, pruned)
     return Classifier(
         network,
         type(sample),
@@ -104,8 +120,15 @@ def _keep(
     run: Run, classifier: Classifier, initial: nn.Module, data: pl.LightningDataModule
 ) -> dict[str, Any]:
     """Write the learned activations and the record, which is returned."""
-    layers = measure(classifier, initial, next(iter(data.val_dataloader()))[0])
+    images = next(iter(data.val_dataloader()))[0]
+    layers = measure(classifier, initial, images)
     record = make_record(run, classifier)
+    if run.pruned_share is not None:
+        unpruned = make_classifier(run, Pruned({}))
+        record |= {
+            "pruned_share": run.pruned_share,
+            **costs(classifier, unpruned, images.to(classifier.device)),
+        }
     with writing_to(run.directory):
         if layers:
             save_arrays(run.directory / "activations.npz", layers)

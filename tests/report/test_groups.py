@@ -90,7 +90,7 @@ def test_pruning_stages_are_one_experiment_and_separate_groups(runs):
     for share in (10, 20):
         for seed in (0, 1):
             runs.finish(
-                "prune_mnist_lenet", "pau", seed, changes={"prune.share": share},
+                "prune_mnist_lenet", "pau", seed, changes={"prune.shares": [share]},
                 pruned_share=share,
             )  # fmt: skip
     groups = runs.groups()

@@ -154,7 +154,7 @@ def test_a_comparison_says_how_small_n_is(runs):
 def test_pruned_networks_have_a_row_per_share(runs):
     for share in (30, 10):
         runs.finish(
-            "prune_mnist_lenet", "pau", 0, 97.0, changes={"prune.share": share},
+            "prune_mnist_lenet", "pau", 0, 97.0, changes={"prune.shares": [share]},
             pruned_share=share, multiply_adds=1000 - share,
         )  # fmt: skip
     table = pruning_table(runs.groups())

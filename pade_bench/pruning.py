@@ -1,0 +1,133 @@
+"""The lottery-ticket experiment (Fig. 4, A.4.3): train, prune filters, start over, and so on.
+
+Each run of the chain has a home and a record of its own. Starting the chain again goes on with the
+first run that is not finished.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pade_bench.errors import ConfigurationError
+from pade_bench.models.filters import (
+    FilterGroup,
+    Filters,
+    check_share,
+    filter_groups,
+    strongest_filters,
+)
+from pade_bench.models.layers import channel_multiplier
+from pade_bench.runs import Run
+from pade_bench.schema import PruneConfig
+from pade_bench.targets import locate
+from pade_bench.training.fit import fit, make_classifier
+from pade_bench.training.pruned import Pruned, example, read_filters
+from pade_bench.training.reload import load_run
+
+
+def chain(config: DictConfig, unchanged: DictConfig, names: Mapping[str, str]) -> list[Run]:
+    """Return the runs of the experiment, with ever more of ``prune.shares``.
+
+    Args:
+        config: the configuration of the experiment.
+        unchanged: see :meth:`pade_bench.runs.Run.from_config`.
+        names: see there.
+    """
+    runs = []
+    for n in range(len(config.prune.shares) + 1):
+        here, standard = copy.deepcopy(config), copy.deepcopy(unchanged)
+        for settings in (here, standard):
+            settings.prune.shares = (settings.prune.shares or [])[:n]
+            if n == 0:  # nothing is pruned yet, so that how it is pruned makes no other run of it
+                settings.prune = OmegaConf.structured(PruneConfig(shares=[]))
+        runs.append(Run.from_config(here, standard, dict(names)))
+    return runs
+
+
+def fit_chain(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Train the runs of :func:`chain` one after another; return their records.
+
+    A run that diverges ends the chain: it leaves no weights to prune by.
+
+    Raises:
+        ConfigurationError: a share would take the last filter of a layer, which is named; or the
+            activation takes several channels for one (Maxout), which the paper leaves out.
+        DataError, RunError: as :func:`pade_bench.training.fit`.
+    """
+    groups = _groups(runs[0])
+    for run in runs:
+        check_share(groups, run.pruned_share or 0.0)
+    records: list[dict[str, Any]] = []
+    before: Run | None = None
+    for run in runs:
+        print(f"\n{run.pruned_share:g} % of the filters pruned", flush=True)
+        done = not run.config.restart and run.record() is not None
+        pruned = None if before is None or done else _prune(before, run, groups)
+        records.append(fit(run, pruned))
+        if records[-1]["status"] != "finished":
+            break
+        before = run
+    print(f"\n{summary(records)}")
+    return records
+
+
+def _groups(run: Run) -> list[FilterGroup]:
+    """Return the groups of filters of the network before any pruning."""
+    classifier = make_classifier(run)
+    kind = classifier.activation_type
+    for module in classifier.modules():
+        if type(module) is kind and channel_multiplier(module) != 1:
+            raise ConfigurationError(
+                f"activation: a network with {kind.__name__} cannot be pruned. Each of its "
+                "channels has several filters; the paper leaves Maxout out too (section 4.4)."
+            )
+    return filter_groups(
+        classifier.network, kind, example(locate("data", run.config.data._target_))
+    )
+
+
+def _prune(before: Run, run: Run, groups: Sequence[FilterGroup]) -> Pruned:
+    """Return what a run takes from the finished one before it."""
+    trained = load_run(before.directory)
+    filters: Filters = read_filters(before) or {g.name: list(range(g.filters)) for g in groups}
+    settings = run.config.prune
+    kept = strongest_filters(
+        trained.network, groups, filters, settings.shares[-1], settings.filter_score
+    )
+    learned = {}
+    if settings.activations == "learned":
+        learned = {
+            f"{name}.{key}": value
+            for name, module in trained.network.named_modules()
+            if type(module) is trained.activation_type
+            for key, value in module.state_dict().items()
+        }
+    return Pruned(kept, learned)
+
+
+def summary(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of what each run reached and what its network costs."""
+    lines = [["pruned", "test accuracy", "parameters", "multiply-adds", "inference"]]
+    for record in records:
+        accuracy, unpruned = record["test_accuracy"], record["unpruned"]
+        lines.append(
+            [
+                f"{record['pruned_share']:g} %",
+                "diverged" if accuracy is None else f"{accuracy:.2f} %",
+                *(
+                    f"{record[key]:,} ({record[key] / unpruned[key]:.0%})"
+                    for key in ("parameters", "multiply_adds")
+                ),
+                f"{record['inference_milliseconds']:.1f} ms "
+                f"({record['inference_milliseconds'] / unpruned['inference_milliseconds']:.0%})",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+        for line in lines
+    )

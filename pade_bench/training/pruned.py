@@ -1,0 +1,122 @@
+"""The network of a run that has lost filters: built anew, kept on disk, and what it saves."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from pade_bench.errors import RunError
+from pade_bench.models.filters import Filters, keep_filters, multiply_adds
+from pade_bench.runs import Run, write_atomically, writing_to
+from pade_bench.seeding import epoch_seed
+
+_TIMED_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a run takes from the one before it."""
+
+    filters: Filters
+    activations: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # learned parameters, to go on from
+
+
+def read_filters(run: Run) -> Filters | None:
+    """Return the filters that the run's network has, ``None`` if it has not been started.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = run.directory / "filters.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read: {error}. It is left as it is; restart=true moves it aside and "
+            "starts the run anew."
+        ) from error
+
+
+def keep(run: Run, filters: Filters) -> None:
+    """Write which filters the run's network has, before it is trained.
+
+    Raises:
+        RunError: the run was begun with others, as the run before it was another then.
+    """
+    there = read_filters(run)
+    if there is None:
+        with writing_to(run.directory):
+            write_atomically(run.directory / "filters.json", json.dumps(filters).encode())
+    elif there != filters:
+        raise RunError(
+            f"{run.directory} was begun with other filters than the run before it would leave now. "
+            "It is left as it is; restart=true moves it aside and starts it anew."
+        )
+
+
+def prune(
+    network: nn.Module,
+    activation_type: type[nn.Module],
+    data: type[pl.LightningDataModule],
+    run: Run,
+    pruned: Pruned,
+) -> None:
+    """Give an unpruned network, with its initial weights, the filters of a run in place."""
+    keep_filters(network, activation_type, example(data), pruned.filters)
+    if run.config.prune.weights == "new":
+        torch.manual_seed(epoch_seed(run.config.seed, len(run.config.prune.shares), "weights"))
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
+                module.reset_parameters()
+    if pruned.activations:
+        network.load_state_dict(pruned.activations, strict=False)
+
+
+def example(data: Any) -> Tensor:
+    """Return an empty image of a data set, in a batch of one."""
+    return torch.zeros(1, data.in_channels, data.image_size, data.image_size)
+
+
+@torch.no_grad()
+def costs(classifier: nn.Module, unpruned: nn.Module, images: Tensor) -> dict[str, Any]:
+    """Return what a network costs, and the same of the unpruned one, for a run's record.
+
+    Args:
+        classifier: the network, as it is trained.
+        unpruned: the same before any pruning.
+        images: (N, C, H, W) on the device of the network. ``inference_milliseconds`` is the time
+            for all of them, a median; the two networks take turns.
+    """
+    networks = {"pruned": classifier.eval(), "unpruned": unpruned.to(images.device).eval()}
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for _ in range(_TIMED_ROUNDS):
+        for name, network in networks.items():
+            start = time.perf_counter()
+            network(images)
+            if images.is_cuda:
+                torch.cuda.synchronize()
+            times[name].append(1000 * (time.perf_counter() - start))
+    found = {
+        name: {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "multiply_adds": multiply_adds(network, images),
+            "inference_milliseconds": statistics.median(times[name]),
+        }
+        for name, network in networks.items()
+    }
+    return {
+        **found["pruned"],
+        "inference_images": len(images),
+        "unpruned": found["unpruned"],
+    }
