@@ -1,11 +1,15 @@
 """Every network learns, and does not only have the right shapes."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
 from pade_bench import build_model
+from pade_bench.data import MNIST
 from pade_bench.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.training.optimizers import make_optimizer
 
@@ -43,3 +47,36 @@ def test_a_network_learns_a_few_images_by_heart(name, channels, activation):
         loss.backward()
         optimizer.step()
     pytest.fail(f"loss {loss.item():.3f} after {steps} steps")
+
+
+def mnist_or_skip():
+    """Return the real MNIST, which the tests do not come with."""
+    root = Path(os.environ.get("PADE_BENCH_MNIST", "data"))
+    if not any(root.glob("**/train-images-idx3-ubyte*")):
+        pytest.skip(f"MNIST is not in {root}/; PADE_BENCH_MNIST says where it is")
+    data = MNIST(root, batch_size=64, max_rotation=0.0)
+    data.setup()
+    return data
+
+
+@pytest.mark.slow
+def test_vgg8_with_pade_units_learns_mnist_in_three_channels():
+    data = mnist_or_skip()
+    torch.manual_seed(0)
+    network = build_model("vgg8", "pau", in_channels=3).to(memory_format=torch.channels_last)
+    groups = ParameterGroupConfig(lr=0.001)
+    optimizer, _ = make_optimizer(network, OptimConfig("adam", 0.0, groups, groups))
+    for step, (images, labels) in enumerate(data.train_dataloader()):
+        loss = F.cross_entropy(network(images.expand(-1, 3, -1, -1)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step == 249:
+            break
+    network.eval()
+    with torch.no_grad():
+        correct = sum(
+            int((network(images.expand(-1, 3, -1, -1)).argmax(1) == labels).sum())
+            for images, labels in data.val_dataloader()
+        )
+    assert correct > 9_700  # of 10,000
