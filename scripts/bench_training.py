@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -30,8 +31,26 @@ from pade_bench.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.training import Classifier
 from pade_bench.training.optimizers import make_optimizer
 
-BATCHES = {"lenet": 256, "vgg8": 64}
-ROUNDS = {"lenet": 60, "vgg8": 12}
+
+class Setting(NamedTuple):
+    """One row of networks: its input, and how often its step is timed."""
+
+    channels: int
+    images: int
+    rounds: int
+    pixels: int = 32  # to a side
+    everybody: bool = False  # time all contestants, not only ReLU and PAU
+
+
+SETTINGS = {
+    "lenet": Setting(1, 256, 60, everybody=True),
+    "vgg8": Setting(1, 64, 12, everybody=True),
+    "vgg8 (CIFAR-10)": Setting(3, 64, 15),
+    "mobilenetv2": Setting(3, 64, 9),
+    "resnet101": Setting(3, 16, 7),
+    "densenet121": Setting(3, 16, 7),
+    "mobilenetv2_imagenet": Setting(3, 8, 7, pixels=224),
+}
 OPTIM = OptimConfig(
     optimizer="adam",
     weights=ParameterGroupConfig(lr=0.002),
@@ -77,6 +96,7 @@ CONTESTANTS: dict[str, str | ActivationFactory] = {
     "PAU, torch.compile": CompiledPAU,
     **({"rational-activations": rational_activation} if find_spec("rational") else {}),
 }
+ALWAYS = ("ReLU", "PAU (ours)")
 
 
 def make_step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
@@ -96,16 +116,18 @@ def make_step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) ->
     return step
 
 
-def compare(name: str) -> list[str]:
+def compare(name: str, setting: Setting) -> list[str]:
     """Return the rows of one network."""
-    images = torch.randn(BATCHES[name], 1, 32, 32)
-    labels = torch.randint(10, (BATCHES[name],))
+    images = torch.randn(setting.images, setting.channels, setting.pixels, setting.pixels)
+    labels = torch.randint(10, (setting.images,))
+    network = name.partition(" ")[0]
     steps = {
-        label: make_step(build_model(name, activation), images, labels)
+        label: make_step(build_model(network, activation, setting.channels), images, labels)
         for label, activation in CONTESTANTS.items()
+        if setting.everybody or label in ALWAYS
     }
     times: dict[str, list[float]] = {label: [] for label in steps}
-    for round_ in range(ROUNDS[name] + 2):
+    for round_ in range(setting.rounds + 2):
         for label, step in steps.items():
             start = time.perf_counter()
             step()
@@ -113,7 +135,8 @@ def compare(name: str) -> list[str]:
                 times[label].append(time.perf_counter() - start)
     medians = {label: statistics.median(values) for label, values in times.items()}
     return [
-        f"| {name} | {label} | {1e3 * median:.1f} | {median / medians['ReLU']:.2f} |"
+        f"| {name} | {setting.images} | {label} | {1e3 * median:.1f} | "
+        f"{median / medians['ReLU']:.2f} |"
         for label, median in medians.items()
     ]
 
@@ -175,15 +198,13 @@ class _TimedClassifier(Classifier):
 def main() -> None:
     """Print the table."""
     print("# Training steps against ReLU\n")
-    print(f"{environment(torch.device('cpu'))}. Forward, backward, clipping and Adam on one batch")
-    print(f"({', '.join(f'{k}: {v} images' for k, v in BATCHES.items())}), channels_last; medians")
-    print(
-        f"of {', '.join(f'{v} ({k})' for k, v in ROUNDS.items())} rounds in which all take turns."
-    )
-    print("Made by `python scripts/bench_training.py`.\n")
-    print("| network | activation | ms per step | × ReLU |\n|---|---|---|---|")
-    for name in BATCHES:
-        print("\n".join(compare(name)), flush=True)
+    print(f"{environment(torch.device('cpu'))}. Forward, backward, clipping and Adam on one batch,")
+    print("channels_last; medians of", end=" ")
+    print(", ".join(f"{s.rounds} ({name})" for name, s in SETTINGS.items()), end=" ")
+    print("rounds in which all take turns.\nMade by `python scripts/bench_training.py`.\n")
+    print("| network | images | activation | ms per step | × ReLU |\n|---|---|---|---|---|")
+    for name, setting in SETTINGS.items():
+        print("\n".join(compare(name, setting)), flush=True)
     print(f"\n{lightning_against_bare()}")
 
 
