@@ -66,17 +66,23 @@ class Table:
         return "\n".join([*lines, "", *(f"{note}\n" for note in self.notes)])
 
     def to_latex(self) -> str:
-        r"""Return a booktabs table; it needs ``\usepackage{booktabs}``."""
+        r"""Return a booktabs table that fits the page of an ``article``.
+
+        A table too wide for it is turned and set smaller; a long one continues on the next page.
+        Its first line says which packages it needs.
+        """
 
         def cell(cell: Cell) -> str:
             text = latex(cell.text)
+            if ", " in text:  # what lacks: on lines of its own, as no page is that wide
+                lines = text.replace(", ", r"\\")
+                text = rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{lines}\end{{tabular}}"
             return {BEST: rf"\textbf{{{text}}}", SECOND: rf"\underline{{{text}}}"}.get(
                 cell.mark, text
             )
 
         width = len(self.columns)
-        lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", r"\small"]
-        lines += [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule"]
+        head = [r"\toprule"]
         if any(group for group, _ in self.columns):
             heads, rules, at = [], [], 1
             for group, span in spans(self.columns):
@@ -85,17 +91,49 @@ class Table:
                 if group:
                     rules.append(rf"\cmidrule(lr){{{at}-{at + span - 1}}}")
                 at += span
-            lines += [" & ".join(heads) + r" \\", " ".join(rules)]
-        lines += [" & ".join(latex(name) for _, name in self.columns) + r" \\", r"\midrule"]
+            head += [" & ".join(heads) + r" \\", " ".join(rules)]
+        head += [" & ".join(latex(name) for _, name in self.columns) + r" \\", r"\midrule"]
+        body = []
         for row in self.rows:
             if len(row) == 1:
-                lines += [rf"\addlinespace \multicolumn{{{width}}}{{l}}{{{latex(row[0].text)}}} \\"]
+                body += [rf"\addlinespace \multicolumn{{{width}}}{{l}}{{{latex(row[0].text)}}} \\"]
             else:
-                lines.append(" & ".join(map(cell, row)) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        caption = " ".join([self.title.rstrip(".") + ".", *self.notes])
-        lines += [rf"\caption{{{latex(caption)}}}", rf"\label{{tab:{self.key}}}", r"\end{table}"]
-        return "\n".join(lines) + "\n"
+                body.append(" & ".join([latex(row[0].text), *map(cell, row[1:])]) + r" \\")
+        # LaTeX counts tables by itself.
+        title = latex(re.sub(r"^(Table \d): (.*)", r"\2 (\1 of the paper)", self.title))
+        caption = rf"\caption[{title}]{{{title}. {latex(' '.join(self.notes))}}}"
+        caption += rf"\label{{tab:{self.key}}}"
+        columns = f"{{l{'r' * (width - 1)}}}"
+        size, turned = self._latex_size()
+        gap = rf"\setlength{{\tabcolsep}}{{{_LATEX_GAP}pt}}"
+        if not turned and len(self.rows) <= 40:
+            return "\n".join([
+                r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", size, gap,
+                rf"\begin{{tabular}}{columns}", *head, *body, r"\bottomrule", r"\end{tabular}",
+                caption, r"\end{table}", "",
+            ])  # fmt: skip
+        begin, end = (r"\begin{landscape}", r"\end{landscape}") if turned else ("{", "}")
+        return "\n".join([
+            r"% \usepackage{booktabs,longtable,lscape}", begin, size, gap,
+            r"\setlength{\LTcapwidth}{\linewidth}", rf"\begin{{longtable}}{columns}",
+            caption + r" \\", *head, r"\endfirsthead", *head, r"\endhead", *body,
+            r"\bottomrule", r"\end{longtable}", end, "",
+        ])  # fmt: skip
+
+    def _latex_size(self) -> tuple[str, bool]:
+        """Return the largest type in which the table fits a page, and whether it must be turned."""
+        columns = [[name] for _, name in self.columns]
+        for row in (row for row in self.rows if len(row) > 1):
+            for column, cell in zip(columns, row, strict=True):
+                column += [cell.text] if column is columns[0] else cell.text.split(", ")
+        characters = sum(max(map(len, column)) for column in columns)
+        gaps = 2 * _LATEX_GAP * len(columns)
+        fitting = [
+            (size, turned)
+            for size, points, turned in _LATEX_SIZES
+            if points * characters + gaps <= _LATEX_PAGE[turned]
+        ]
+        return fitting[0] if fitting else (r"\tiny", True)
 
     def to_html(self) -> str:
         """Return a ``<table>`` with its notes, without the title."""
@@ -145,11 +183,18 @@ def rank(cells: Sequence[tuple[Cell, float | None]], digits: int = 2) -> None:
             cell.mark = BEST if round(value, digits) == values[0] else SECOND
 
 
+# Sizes of type in a 10 pt article, the width of a digit, and whether the page is turned for it.
+_LATEX_SIZES = (
+    (r"\small", 4.63, False), (r"\footnotesize", 4.25, False), (r"\small", 4.63, True),
+    (r"\footnotesize", 4.25, True), (r"\scriptsize", 3.99, True), (r"\tiny", 3.8, True),
+)  # fmt: skip
+_LATEX_PAGE = {False: 345, True: 550}  # width in points
+_LATEX_GAP = 3  # points, on either side of a column
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-    "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "×": r"$\times$", "–": "--", "−": r"$-$",
-    "Δ": r"$\Delta$", "α": r"$\alpha$",
+    "≥": r"$\geq$", "≤": r"$\leq$", "<": r"$<$", ">": r"$>$", "×": r"$\times$", "–": "--",
+    "−": r"$-$", "Δ": r"$\Delta$", "α": r"$\alpha$", "|": r"\textbar{}", "…": r"\dots{}",
 }  # fmt: skip
 _SPECIAL = re.compile("|".join(map(re.escape, _LATEX)))
 
