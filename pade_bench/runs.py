@@ -224,22 +224,26 @@ def _pruned_share(config: DictConfig) -> float | None:
 
 def identity(config: DictConfig | Any) -> dict[str, Any]:
     """Return the settings that shape a run's result, seed excepted, as ``{"a.b": value}``."""
-    settings = dict(flatten(OmegaConf.to_container(config, resolve=True)))
+    return shaping_settings(OmegaConf.to_container(config, resolve=True))
+
+
+def shaping_settings(config: Any) -> dict[str, Any]:
+    """Return the same of a configuration as nested dictionaries."""
+    settings = dict(_flatten(config))
     if settings.get("prune.shares") is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("prune.")}
-    return {key: value for key, value in settings.items() if shapes_result(key)}
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
+    }
 
 
-def shapes_result(key: str) -> bool:
-    """Tell whether a setting is part of what a run is, seed and place excepted."""
-    return key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
-
-
-def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the settings of nested dictionaries as ``("a.b", value)``."""
     for key, value in node.items():
         if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -159,12 +159,11 @@ def render(cells: Sequence[CellStatus]) -> str:
     for cell in cells:
         g = cell.group
         name = g.experiment if not g.protocol else f"{g.experiment} ({describe(g.protocol)})"
-        label = g.label if g.pruned_share is None else f"{g.label}, {g.pruned_share:g} % pruned"
         left = duration(cell.remaining_seconds) if cell.remaining_seconds else "–"
         if cell.unknown:
             left = "?" if not cell.remaining_seconds else f"{left} + ?"
         counts = [str(cell.counts[s] or "·") for s in shown]
-        lines.append((name if name != before else "", label, *counts, left))
+        lines.append((name if name != before else "", g.full_label, *counts, left))
         before = name
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = []

@@ -68,6 +68,8 @@ class Runs:
 
     def directory(self, experiment, activation, seed, changes=None):
         variant = activation + (f"-{digest(changes)[:8]}" if changes else "")
+        if shares := (changes or {}).get("prune.shares"):
+            variant += f"-pruned{shares[-1]:g}"
         return self.root / experiment / variant / f"seed{seed}"
 
     def start(self, experiment, activation, seed, changes=None, config_changes=None):
@@ -79,12 +81,15 @@ class Runs:
         (home / "lock").write_text("process 1 on somewhere")
         return home
 
-    def progress(self, experiment, activation, seed, epochs, of=10, changes=None):
+    def progress(
+        self, experiment, activation, seed, epochs, of=10, changes=None, pruned_share=None
+    ):
         """Write an unfinished run."""
         home = self.start(experiment, activation, seed, changes)
         content = {
             **self.names(experiment, activation), "seed": seed, "changes": changes or {},
-            "epochs": epochs, "max_epochs": of, "wall_seconds_per_epoch": [2.0] * epochs,
+            "pruned_share": pruned_share, "epochs": epochs, "max_epochs": of,
+            "wall_seconds_per_epoch": [2.0] * epochs,
         }  # fmt: skip
         (home / "progress.json").write_text(json.dumps(content))
         return home
@@ -164,6 +169,6 @@ def fill(runs):
             for seed in range(2):
                 runs.finish(
                     "prune_mnist_lenet", activation, seed, 98.0 - share / 20,
-                    changes={"prune.shares": [share]}, pruned_share=share,
+                    changes={"prune.shares": [share] if share else []}, pruned_share=share,
                     multiply_adds=400_000 * (1 - share / 100),
                 )  # fmt: skip

@@ -14,7 +14,7 @@ import yaml
 
 from pade_bench.report.paper import activation_label
 from pade_bench.report.records import Result
-from pade_bench.runs import flatten, shapes_result
+from pade_bench.runs import shaping_settings
 
 # libyaml reads a configuration ten times as fast, where PyYAML was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -43,6 +43,13 @@ class Group:
         """The activation's name, with what is varied of it."""
         varied = ", ".join(f"{k.removeprefix('activation.')}={v}" for k, v in self.variation)
         return activation_label(self.activation) + (f" ({varied})" if varied else "")
+
+    @property
+    def full_label(self) -> str:
+        """The label, with the share of filters that was pruned where there is one."""
+        return self.label + (
+            f", {self.pruned_share:g} % pruned" if self.pruned_share is not None else ""
+        )
 
     @cached_property
     def finished(self) -> list[Result]:
@@ -115,9 +122,12 @@ def group_runs(results: Iterable[Result]) -> list[Group]:
 
 def _differences(groups: list[list[Result]]) -> list[Changes]:
     """Return for each group of one experiment what it changes of the experiment's settings."""
-    settings = [_settings(runs[0].directory) for runs in groups]
+    settings = [read_settings(runs[0].directory) for runs in groups]
     activations = [runs[0].activation for runs in groups]
-    recorded = [runs[0].changes for runs in groups]
+    # Of a run that has not begun its first epoch, the other seeds in its folder know the changes.
+    known = {run.directory.parent: run.changes for runs in groups for run in runs
+             if run.changes is not None}  # fmt: skip
+    recorded = [known.get(runs[0].directory.parent) for runs in groups]
     # What an activation's own settings are is a matter of that activation alone.
     keys: dict[str, set[str]] = defaultdict(set)
     for activation, values in zip(activations, settings, strict=True):
@@ -152,11 +162,11 @@ def _scope(key: str, activation: str) -> str:
     return activation if key.startswith("activation.") else ""
 
 
-def _settings(directory: Path) -> dict[str, str]:
+def read_settings(directory: Path) -> dict[str, str]:
     """Return a run's settings as ``{"a.b": value}``; nothing where there is no configuration."""
     try:
         config = yaml.load((directory / "config.yaml").read_bytes(), Loader=_LOADER)
-        return {key: _text(value) for key, value in flatten(config) if shapes_result(key)}
+        return {key: _text(value) for key, value in shaping_settings(config).items()}
     except (OSError, yaml.YAMLError, AttributeError):
         return {}
 

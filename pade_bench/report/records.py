@@ -102,9 +102,16 @@ def _read(directory: Path, names: frozenset[str]) -> Result:
     experiment, variant, seed = directory.parts[-3:]
     if not (seed.startswith("seed") and seed[4:].isdigit()):
         raise ValueError("holds a config.yaml, but its name is not seed<number>")
+    variant, _, share = variant.partition("-pruned")
     activation, _, changed = variant.partition("-")
     return Result(
-        directory, experiment, activation, int(seed[4:]), "unfinished", None if changed else {}
+        directory,
+        experiment,
+        activation,
+        seed=int(seed[4:]),
+        status="unfinished",
+        changes=None if changed else {},
+        pruned_share=float(share or 0) if share or experiment.startswith("prune_") else None,
     )
 
 
@@ -127,6 +134,7 @@ def _from_progress(directory: Path, progress: dict[str, Any]) -> Result:
         status="unfinished",
         changes=_get(progress, "changes", dict),
         model=_get(progress, "model", str),
+        pruned_share=_optional(progress, "pruned_share", float),
         epochs=_get(progress, "epochs", int),
         max_epochs=_get(progress, "max_epochs", int),
         seconds_per_epoch=_numbers(progress, "wall_seconds_per_epoch"),

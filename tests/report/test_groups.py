@@ -86,6 +86,16 @@ def test_a_run_that_never_began_an_epoch_is_not_taken_for_the_standard(runs):
     assert (("trainer.max_epochs", "5"),) in {g.protocol for g in group_runs(results)}
 
 
+def test_a_run_that_never_began_an_epoch_is_with_the_other_seeds_of_its_folder(runs):
+    changes = {"prune.shares": [30], "trainer.max_epochs": 5}
+    for seed in range(2):
+        runs.finish("prune_mnist_lenet", "pau", seed, changes=changes, pruned_share=30)
+    runs.start("prune_mnist_lenet", "pau", 2, changes=changes)
+    runs.progress("prune_mnist_lenet", "pau", 3, epochs=1, changes=changes, pruned_share=30)
+    (group,) = runs.groups()
+    assert (len(group.finished), group.count("unfinished")) == (2, 2)
+
+
 def test_pruning_stages_are_one_experiment_and_separate_groups(runs):
     for share in (10, 20):
         for seed in (0, 1):
