@@ -138,6 +138,12 @@ def mean_and_std(summary: Summary, digits: int = 2) -> str:
     return f"{summary.mean:.{digits}f}{spread}"
 
 
+def signed(difference: float, digits: int = 2) -> str:
+    """Return ``+0.12``, ``−0.12`` or ``0.00``."""
+    text = f"{difference:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
 def run_count(group: Group | None, expected: int) -> str:
     """Return ``5``, or what lacks: ``2/5 runs, 3 diverged``."""
     n = len(group.finished) if group else 0
@@ -151,8 +157,10 @@ def run_count(group: Group | None, expected: int) -> str:
 def _reference_cells(source: Reference | None, summary: Summary | None) -> list[Cell]:
     if source is None:
         return [Cell("–", MISSING), Cell("–", MISSING)]
-    difference = f"{summary.mean - source.value:+.2f}" if summary else "–"
-    return [Cell(source.text), Cell(difference)]
+    return [
+        Cell(source.text),
+        Cell(signed(summary.mean - source.value)) if summary else Cell("–", MISSING),
+    ]
 
 
 def _reference_data(source: Reference | None, summary: Summary | None) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from pade_bench.report import paper
+from pade_bench.report.accuracy import signed
 from pade_bench.report.groups import Group
 from pade_bench.report.statistics import (
     ALPHA,
@@ -45,7 +46,13 @@ def table5(groups: Sequence[Group]) -> Table:
         "Table 5: PAU and RPAU against each baseline",
         [
             ("", "baseline"),
-            *((group, name) for group in ("PAU/RPAU", "paper", "PAU alone") for name in "≥<"),
+            ("PAU/RPAU", "≥"),
+            ("PAU/RPAU", "<"),
+            ("paper", "≥"),
+            ("paper", "<"),
+            ("paper", "Δ"),
+            ("PAU alone", "≥"),
+            ("PAU alone", "<"),
             ("", "diverged"),
         ],
     )
@@ -63,11 +70,16 @@ def table5(groups: Sequence[Group]) -> Table:
         theirs = [reference["table5", baseline, c] for c in ("at_least", "below")]
         ours = [str(n) if compared else "–" for n in (*both[:2], *alone[:2], both[2])]
         mark = "" if compared else MISSING
+        printed = [int(r.value) for r in theirs]
+        points = None
+        if sum(both[:2]):
+            points = 100 * (both[0] / sum(both[:2]) - printed[0] / sum(printed))
         table.rows.append(
             [
                 Cell(label),
                 *(Cell(text, mark) for text in ours[:2]),
                 *(Cell(r.text) for r in theirs),
+                Cell("–", MISSING) if points is None else Cell(signed(points, 0)),
                 *(Cell(text, mark) for text in ours[2:]),
             ]
         )
@@ -78,6 +90,7 @@ def table5(groups: Sequence[Group]) -> Table:
                 "below": both[1],
                 "paper_at_least": theirs[0].text,
                 "paper_below": theirs[1].text,
+                "difference_in_points": points,
                 "pau_alone_at_least": alone[0],
                 "pau_alone_below": alone[1],
                 "baseline_diverged": both[2],
@@ -89,6 +102,7 @@ def table5(groups: Sequence[Group]) -> Table:
         "experiment and seed, over all experiments of the paper; ImageNet counts twice, with "
         "top-1 and top-5. That this is the paper's rule is derived from its totals: "
         "42 = 5 seeds × 8 experiments + 2, 20 = 5 × 4 for Mixture, 15 = 5 × 3 for Maxout.",
+        "Δ is the difference of the shares of ≥ in percentage points.",
         "The better of two against one favours the two; the columns for PAU alone do not. "
         "Runs in which the baseline diverged are not counted, as they are missing in the paper's "
         "totals too.",
@@ -178,7 +192,7 @@ def parameter_table(groups: Sequence[Group]) -> Table:
                 Cell(f"{int(printed.value):,}") if printed else Cell("–", MISSING),
                 Cell("–", MISSING)
                 if difference is None
-                else Cell(f"{difference:+,}" if difference else "0"),
+                else Cell(f"{difference:+,}".replace("-", "−") if difference else "0"),
             ]
             table.data.append(
                 {
@@ -218,7 +232,7 @@ def comparison_table(key: str, title: str, found: Scores) -> Table | None:
                 continue
             row += [
                 Cell(str(c.n)),
-                Cell(f"{c.median_difference:+.2f}"),
+                Cell(signed(c.median_difference)),
                 Cell(f"{c.wins}/{c.ties}/{c.losses}"),
                 Cell(f"{c.p_holm:.3f}" if c.p_holm >= 0.001 else "<0.001",
                      "best" if c.p_holm <= ALPHA else ""),
@@ -262,7 +276,9 @@ def ranking_notes(ranking: Ranking) -> list[str]:
         f"Nemenyi's critical difference at α = {ALPHA}: no difference between them is established."
     ]
     if ranking.friedman_p > ALPHA:
-        notes.append("Friedman's test finds no difference at all: read nothing into the order.")
+        notes.append(
+            "Friedman's test cannot reject that all are equal: read nothing into the order."
+        )
     if ranking.blocks < 10:
         notes.append(
             f"n is small: with {ranking.blocks} blocks only large differences can be found."

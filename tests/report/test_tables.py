@@ -115,8 +115,17 @@ def test_table5_counts_runs_of_the_same_seed(runs):
     cells = row(table5(runs.groups()), "ReLU")
     assert texts(cells, "PAU/RPAU") == ["2", "1"]
     assert texts(cells, "PAU alone") == ["1", "2"]
-    assert texts(cells, "paper") == ["34", "8"]
+    assert texts(cells, "paper") == ["34", "8", "−14"]  # 2 of 3 against 34 of 42
     assert texts(row(table5(runs.groups()), "Swish"), "PAU/RPAU") == ["–", "–"]
+
+
+def test_table5_compares_nothing_with_baselines_that_only_diverged(runs):
+    runs.finish("mnist_lenet", "pau", 0)
+    runs.finish("mnist_lenet", "relu", 0, status="diverged")
+    cells = row(table5(runs.groups()), "ReLU")
+    assert texts(cells, "PAU/RPAU") == ["0", "0"]
+    assert texts(cells, "paper")[2] == "–"
+    assert texts(cells, "") == ["ReLU", "1"]
 
 
 def test_table5_counts_imagenet_twice(runs):
