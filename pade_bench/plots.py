@@ -78,13 +78,12 @@ def draw_activations(
 
 def draw_layer(panel: Axes, layer: LayerCurve, color: str, start_color: str) -> dict[str, Artist]:
     """Draw one layer into ``panel``; return what a legend names: inputs, start, learned."""
-    behind = panel.twinx()
-    inputs = behind.stairs(layer.density, layer.edges, fill=True, color=GREY, alpha=0.3)
-    behind.set_ylim(0, 1.6 * max(layer.density.max(), 1e-12))
-    behind.set_yticks([])
-    behind.spines[:].set_visible(False)
-    panel.set_zorder(behind.get_zorder() + 1)
-    panel.patch.set_visible(False)
+    # In parts of the panel's height, whatever its y axis shows.
+    height = layer.density / (1.6 * max(layer.density.max(), 1e-12))
+    inputs = panel.stairs(
+        height, layer.edges, fill=True, color=GREY, alpha=0.3, zorder=0.5,
+        transform=panel.get_xaxis_transform(),
+    )  # fmt: skip
     (start,) = panel.plot(layer.x, layer.start, "--", color=start_color, linewidth=1.1)
     (learned,) = panel.plot(layer.x, layer.y, color=color, linewidth=1.8)
     panel.set_xlim(layer.x[0], layer.x[-1])

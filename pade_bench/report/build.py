@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-
-from pade_bench.plots import LayerCurve, load_curves
 from pade_bench.report import accuracy, figures, paper, results
+from pade_bench.report.drawing import Plan, write
 from pade_bench.report.groups import Changes, Group, describe, group_runs
-from pade_bench.report.page import Picture, Section, inline_svg, render
+from pade_bench.report.page import Picture, Section, render
 from pade_bench.report.paper import AccuracyTable
 from pade_bench.report.records import Result, read_runs
 from pade_bench.report.statistics import rank_all
-from pade_bench.report.style import INK, RC
 from pade_bench.report.tables import Table
-from pade_bench.runs import write_atomically, writing_to
+from pade_bench.runs import writing_to
 
+# A group in curves, learned functions and ranks takes 30 ms of drawing, and as many kB of the page.
+GROUPS_DRAWN = 200
+_HASH = re.compile(r"\b([0-9a-f]{10})[0-9a-f]{30}\b")  # of a commit, of which ten digits do
+_LEARNED = (
+    "Of the first finished seed; behind is the density of each layer's inputs. Where the noise is "
+    "small, as RPAU's 1 % is, its band is no wider than the line."
+)
 _SPREAD = "Lines are means over the finished seeds, bands ± one sample standard deviation."
 
 
@@ -43,120 +40,32 @@ def build(runs_dir: Path, out_dir: Path) -> list[str]:
     """
     runs, problems = read_runs(runs_dir)
     groups = group_runs(runs)
-    plan = _Plan(problems)
+    plan = Plan(problems)
+    scopes = _scopes(groups)
+    drawn = _drawn(scopes)
     sections = [_tables(groups), _figures(groups, plan)]
-    for (experiment, protocol), found in sorted(_scopes(groups).items()):
-        sections.append(_scope(experiment, protocol, found, plan))
+    for scope, found in sorted(scopes.items()):
+        section = _scope(*scope, found, plan, scope in drawn)
+        if section.items or section.notes:
+            sections.append(section)
+    if len(drawn) < len(scopes):
+        sections[0].notes.append(
+            f"Of {len(scopes):,} settings the {len(drawn)} with most finished runs are compared "
+            "and drawn below; the tables have all of them. For the curves of others, copy their "
+            "runs into a folder of their own."
+        )
     with writing_to(out_dir):
         plan.draw(out_dir / "figures")
         for section in sections:
             for item in section.items:
                 if isinstance(item, Table):
                     path = out_dir / "tables" / item.key
-                    _write(path.with_name(f"{item.key}.md"), item.to_markdown().encode())
-                    _write(path.with_name(f"{item.key}.csv"), item.to_csv().encode())
-                    _write(path.with_name(f"{item.key}.tex"), item.to_latex().encode())
+                    write(path.with_name(f"{item.key}.md"), item.to_markdown().encode())
+                    write(path.with_name(f"{item.key}.csv"), item.to_csv().encode())
+                    write(path.with_name(f"{item.key}.tex"), item.to_latex().encode())
         page = render(_numbers(runs, problems), _origin(runs), problems, sections)
-        _write(out_dir / "index.html", page.encode())
+        write(out_dir / "index.html", page.encode())
     return problems
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A report can be made again: no need to wait for the disk.
-    write_atomically(path, content, durable=False)
-
-
-Draw = Callable[[], Figure | None]
-
-
-class _Plan:
-    """The figures to be drawn. Drawing takes longer than all the rest, so all cores do it."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        self.pictures: list[Picture] = []
-        self.draws: list[Draw] = []
-
-    def add(self, picture: Picture, draw: Draw) -> Picture:
-        """Plan a figure: what ``draw`` returns will be in ``picture``."""
-        self.pictures.append(picture)
-        self.draws.append(draw)
-        return picture
-
-    def draw(self, folder: Path) -> None:
-        """Draw all figures and write them as PNG and PDF; remove outdated ones."""
-        jobs = [(p.key, draw) for p, draw in zip(self.pictures, self.draws, strict=True)]
-        with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
-            for picture, drawn in zip(self.pictures, pool.map(_render, jobs), strict=True):
-                png, pdf = (folder / f"{picture.key}.{suffix}" for suffix in ("png", "pdf"))
-                if drawn is None:
-                    png.unlink(missing_ok=True)
-                    pdf.unlink(missing_ok=True)
-                else:
-                    _write(png, drawn[0])
-                    _write(pdf, drawn[1])
-                    picture.svg = inline_svg(drawn[2], picture.title, INK)
-
-    def curves(self, groups: Sequence[Group]) -> list[tuple[Group, list[LayerCurve]]]:
-        """Return the learned Padé units of each group's first run that has them."""
-        found = []
-        for group in sorted(groups, key=lambda g: (g.experiment, g.activation, g.variation)):
-            if group.activation in paper.PADE and (layers := self._layers(group)):
-                found.append((group, layers))
-        return found
-
-    def _layers(self, group: Group) -> list[LayerCurve] | None:
-        for run in group.finished:
-            path = run.directory / "activations.npz"
-            if path.exists():
-                try:
-                    return load_curves(path)
-                except Exception as error:
-                    # Damage shows in as many exceptions as there are libraries in between.
-                    self.problems.append(f"{path}: cannot be read ({error})")
-        return None
-
-
-def _render(job: tuple[str, Draw]) -> tuple[bytes, bytes, str] | None:
-    """Draw one figure; return it as PNG, PDF and SVG, ``None`` if there is nothing to draw."""
-    key, draw = job
-    # The salt makes the names within an SVG differ from those of the page's other figures.
-    with matplotlib.rc_context({**RC, "svg.hashsalt": key}):
-        figure = draw()
-        if figure is None:
-            return None
-        png = _png(figure)
-        # Arranged once, the figure keeps its layout: that takes as long as drawing.
-        figure.set_layout_engine("none")
-        return png, _pdf(figure), _svg(figure)
-
-
-# Figure.savefig draws everything twice; the canvases below it draw once.
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.set_dpi(150)
-    FigureCanvasAgg(figure).print_png(content)
-    return content.getvalue()
-
-
-def _pdf(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.set_dpi(72)
-    # Without a date, the same runs give the same bytes.
-    FigureCanvasPdf(figure).print_pdf(content, metadata={"CreationDate": None})
-    return content.getvalue()
-
-
-def _svg(figure: Figure) -> str:
-    content = io.StringIO()
-    figure.patch.set_visible(False)
-    for panel in figure.axes:
-        panel.patch.set_visible(False)
-    FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None})
-    return content.getvalue()
 
 
 def _tables(groups: Sequence[Group]) -> Section:
@@ -166,18 +75,31 @@ def _tables(groups: Sequence[Group]) -> Section:
     return section
 
 
-def _figures(groups: Sequence[Group], plan: _Plan) -> Section:
+def _figures(groups: Sequence[Group], plan: Plan) -> Section:
     standard = [g for g in groups if not g.protocol and g.pruned_share is None]
-    found: dict[str, Picture] = {}
     # Those that take longest begin first, so that no core waits for the last one.
+    rows = plan.curves([g for g in standard if g.experiment in paper.FIGURE3])
+    found = {
+        "figure3": plan.add(
+            Picture(
+                "figure3",
+                "Figure 3: learned activation functions",
+                notes=[_LEARNED],
+                command=paper.command(",".join(paper.FIGURE3), paper.PADE, 1),
+            ),
+            functools.partial(figures.learned_activations, rows) if rows else _nothing,
+        )
+    }
     for layout in reversed(paper.CURVES):
         first = layout.experiments[0]
-        activations = next(t.activations for t in paper.TABLES if first in t.experiments)
+        table = next(t for t in paper.TABLES if first in t.experiments)
         mine = [g for g in standard if g.experiment in layout.experiments]
         command = paper.command(
-            ",".join(layout.experiments), activations, paper.expected_seeds(first) or 1
+            ",".join(layout.experiments), table.activations, paper.expected_seeds(first) or 1
         )
         notes = [layout.note] if layout.note else []
+        if lacking := _lacking(table, layout.experiments, mine):
+            notes.append(f"Not drawn, as no run has finished: {lacking}.")
         found[layout.key] = plan.add(
             Picture(layout.key, layout.title, notes=[*notes, _SPREAD], command=command),
             functools.partial(figures.learning_curves, layout.experiments, mine),
@@ -195,20 +117,12 @@ def _figures(groups: Sequence[Group], plan: _Plan) -> Section:
             Picture(
                 "figure4",
                 "Figure 4: pruned networks",
+                notes=["Means over the finished seeds ± one sample standard deviation."],
                 command=paper.command(",".join(paper.PRUNING), ("pau", "relu"), 1),
             ),
             functools.partial(figures.pruning, [g for g in groups if g.pruned_share is not None]),
         ),
     }
-    learned = Picture(
-        "figure3",
-        "Figure 3: learned activation functions",
-        notes=["Of the first finished seed; behind is the density of each layer's inputs."],
-        command=paper.command(",".join(paper.FIGURE3), paper.PADE, 1),
-    )
-    rows = plan.curves([g for g in standard if g.experiment in paper.FIGURE3])
-    draw = functools.partial(figures.learned_activations, rows) if rows else _nothing
-    found["figure3"] = plan.add(learned, draw)
     items: list[Table | Picture] = [found[key] for key in sorted(found)]
     if numbers := accuracy.pruning_table(groups):
         items.insert(items.index(found["figure4"]) + 1, numbers)
@@ -219,12 +133,29 @@ def _nothing() -> None:
     return None
 
 
-def _scopes(groups: Sequence[Group]) -> dict[tuple[str, Changes], list[Group]]:
+def _lacking(table: AccuracyTable, experiments: Sequence[str], groups: Sequence[Group]) -> str:
+    """Say what the paper shows of some experiments and has no finished run here."""
+    finished = {(g.experiment, g.activation) for g in groups if g.finished}
+    parts = []
+    for experiment in experiments:
+        wanted = [a for a in table.activations if (experiment, a) not in table.left_out]
+        lacking = [a for a in wanted if (experiment, a) not in finished]
+        names = ", ".join(map(paper.activation_label, lacking))
+        if lacking:
+            names = "all" if lacking == wanted else names
+            parts.append(f"{paper.experiment_label(experiment)} ({names})")
+    return "; ".join(parts)
+
+
+Scope = tuple[str, Changes]
+
+
+def _scopes(groups: Sequence[Group]) -> dict[Scope, list[Group]]:
     """Return the groups that can be compared with each other.
 
     The experiments of the paper belong together, ``""``; any other stands alone.
     """
-    scopes: dict[tuple[str, Changes], list[Group]] = {}
+    scopes: dict[Scope, list[Group]] = {}
     for g in groups:
         if g.pruned_share is None:
             name = "" if g.experiment in paper.EXPERIMENTS else g.experiment
@@ -232,7 +163,24 @@ def _scopes(groups: Sequence[Group]) -> dict[tuple[str, Changes], list[Group]]:
     return scopes
 
 
-def _scope(experiment: str, protocol: Changes, groups: Sequence[Group], plan: _Plan) -> Section:
+def _drawn(scopes: Mapping[Scope, Sequence[Group]]) -> set[Scope]:
+    """Return the scopes of which pictures are drawn: the standard ones, then the most complete."""
+
+    def order(scope: Scope) -> tuple[bool, int, Scope]:
+        return bool(scope[1]), -sum(len(g.finished) for g in scopes[scope]), scope
+
+    drawn: set[Scope] = set()
+    n_groups = 0
+    for scope in sorted(scopes, key=order):
+        n_groups += len(scopes[scope])
+        if not drawn or n_groups <= GROUPS_DRAWN:
+            drawn.add(scope)
+    return drawn
+
+
+def _scope(
+    experiment: str, protocol: Changes, groups: Sequence[Group], plan: Plan, drawn: bool
+) -> Section:
     """Return what the paper does not have: its experiments compared, and other experiments."""
     experiments = tuple(sorted({g.experiment for g in groups}))
     name = experiment or "experiments of the paper"
@@ -246,6 +194,8 @@ def _scope(experiment: str, protocol: Changes, groups: Sequence[Group], plan: _P
     if experiment:
         layout = AccuracyTable(f"accuracy_{suffix}", f"Accuracy: {title}", experiments, (), 0)
         section.items.append(accuracy.accuracy_table(layout, groups))
+    if not drawn:
+        return section
     if (experiment or protocol) and any(g.finished for g in groups):
         section.items.append(
             plan.add(
@@ -256,7 +206,11 @@ def _scope(experiment: str, protocol: Changes, groups: Sequence[Group], plan: _P
         if rows := plan.curves(groups):
             section.items.append(
                 plan.add(
-                    Picture(f"learned_{suffix}", f"Learned activation functions: {title}"),
+                    Picture(
+                        f"learned_{suffix}",
+                        f"Learned activation functions: {title}",
+                        notes=[_LEARNED],
+                    ),
                     functools.partial(figures.learned_activations, rows),
                 )
             )
@@ -298,7 +252,8 @@ def _origin(runs: Sequence[Result]) -> list[str]:
         ("device", "Devices"),
         ("pade_kernel", "Kernels of the Padé unit"),
     ):
-        counts = Counter(str(r.provenance[key])[:60] for r in runs if r.provenance.get(key))
+        values = (str(r.provenance[key]) for r in runs if r.provenance.get(key))
+        counts = Counter(_HASH.sub(r"\1", value)[:60] for value in values)
         if counts:
             listed = [f"{value} ({n:,} runs)" for value, n in counts.most_common(4)]
             more = len(counts) - len(listed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
@@ -11,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from pade_bench.plots import LayerCurve, draw_layer
 from pade_bench.report import paper
-from pade_bench.report.groups import Group, summarize
+from pade_bench.report.groups import Group, describe, summarize
 from pade_bench.report.statistics import Ranking
 from pade_bench.report.style import INK, look
 
@@ -53,6 +54,24 @@ def _exact(name: str) -> Callable[[np.ndarray], np.ndarray]:
     return functions[name]
 
 
+def _arrange(
+    figure: Figure, panels: np.ndarray, left: float, right: float, bottom: float, top: float,
+    wspace: float, hspace: float,
+) -> None:  # fmt: skip
+    """Give a grid of panels margins and gaps in inches.
+
+    Where panels are alike this is enough; to find out what each needs takes as long as drawing.
+    """
+    width, height = figure.get_size_inches()
+    rows, columns = panels.shape
+    panel_width = (width - left - right - wspace * (columns - 1)) / columns
+    panel_height = (height - bottom - top - hspace * (rows - 1)) / rows
+    figure.subplots_adjust(
+        left / width, bottom / height, 1 - right / width, 1 - top / height,
+        wspace / panel_width, hspace / panel_height,
+    )  # fmt: skip
+
+
 def learning_curves(experiments: Sequence[str], groups: Sequence[Group]) -> Figure | None:
     """Draw test accuracy and train loss per epoch: mean over seeds ± standard deviation.
 
@@ -61,8 +80,15 @@ def learning_curves(experiments: Sequence[str], groups: Sequence[Group]) -> Figu
     shown = [e for e in experiments if any(g.experiment == e and g.finished for g in groups)]
     if not shown:
         return None
-    figure = Figure(figsize=(9.5, 0.5 + 2.9 * len(shown)), layout="constrained")
+    names = {g.label for g in groups if g.experiment in shown and g.finished}
+    longest = max(map(len, names))
+    beside = len(names) > 6 or longest > 12
+    margin = 0.85 + 0.075 * longest if beside else 0.15
+    height = max(0.6 + 2.9 * len(shown), 0.3 + 0.2 * len(names) * beside)
+    figure = Figure(figsize=(8.1 + margin, height))
     rows = figure.subplots(len(shown), 2, squeeze=False)
+    _arrange(figure, rows, left=0.7, right=margin, bottom=0.5 if beside else 0.8, top=0.3,
+             wspace=0.85, hspace=0.75)  # fmt: skip
     legend: dict[str, tuple[tuple[int, str], Line2D]] = {}
     for (left, right), experiment in zip(rows, shown, strict=True):
         here = [g for g in groups if g.experiment == experiment and g.finished]
@@ -73,8 +99,9 @@ def learning_curves(experiments: Sequence[str], groups: Sequence[Group]) -> Figu
                 values = np.array([getattr(r, name) for r in group.finished])
                 line = _curve(panel, group, values, positive=panel is right)
                 if panel is left:
-                    floors.append(np.quantile(values.mean(axis=0), 0.1))
-                    n_epochs = max(n_epochs, values.shape[1])
+                    epochs = values.shape[1]
+                    floors.append(values.mean(axis=0)[epochs // 2 if epochs >= 10 else 0 :].min())
+                    n_epochs = max(n_epochs, epochs)
             legend[group.label] = ((paper.activation_order(group.activation)), line)
         _limit_accuracy(left, floors)
         right.set_yscale("log")
@@ -95,8 +122,8 @@ def learning_curves(experiments: Sequence[str], groups: Sequence[Group]) -> Figu
     figure.legend(
         [legend[label][1] for label in labels],
         labels,
-        loc="outside right upper" if len(labels) > 6 else "outside lower center",
-        ncols=1 if len(labels) > 6 else len(labels),
+        loc="upper right" if beside else "lower center",
+        ncols=1 if beside else len(labels),
     )
     return figure
 
@@ -125,7 +152,7 @@ def _curve(panel: Axes, group: Group, values: np.ndarray, positive: bool) -> Lin
 
 
 def _limit_accuracy(panel: Axes, floors: Sequence[float]) -> None:
-    """Leave out the first steep epochs, in which all curves coincide."""
+    """Leave out the steep beginning of long runs, in which all curves coincide."""
     low, high = panel.get_ylim()
     floor = min(floors)
     panel.set_ylim(max(low, floor - 0.15 * (high - floor)), min(high, 100.0))
@@ -139,7 +166,7 @@ def learned_activations(rows: Sequence[tuple[Group, list[LayerCurve]]]) -> Figur
         for _, layers in rows
     ]
     columns = max(map(len, chosen))
-    figure = Figure(figsize=(2.1 * columns + 0.4, 2.2 * len(rows) + 0.4), layout="constrained")
+    figure = Figure(figsize=(2.1 * columns + 0.4, 2.2 * len(rows) + 0.4))
     axes = figure.subplots(len(rows), columns, squeeze=False)
     handles: dict[str, Artist] = {}
     for (group, _), layers, panels in zip(rows, chosen, axes, strict=True):
@@ -154,18 +181,17 @@ def learned_activations(rows: Sequence[tuple[Group, list[LayerCurve]]]) -> Figur
                 )
             panel.set_title(f"layer {layer.name}", fontsize=8)
             panel.tick_params(labelsize=7)
+            panel.locator_params(nbins=5)
         for panel in panels[len(layers) :]:
             panel.set_visible(False)
         panels[0].set_ylabel(
             f"{group.label}\n{paper.experiment_label(group.experiment)}", fontsize=8
         )
     order = sorted(handles, key=lambda label: not label.startswith("learned"))
-    figure.legend(
-        [handles[label] for label in order],
-        order,
-        loc="outside lower center",
-        ncols=min(len(order), 2 * columns),
-    )
+    ncols = max(1, int(figure.get_figwidth() / (0.85 + 0.075 * max(map(len, order)))))
+    figure.legend([handles[label] for label in order], order, loc="lower center", ncols=ncols)
+    bottom = 0.45 + 0.2 * math.ceil(len(order) / ncols)
+    _arrange(figure, axes, left=0.75, right=0.1, bottom=bottom, top=0.3, wspace=0.45, hspace=0.55)
     return figure
 
 
@@ -206,8 +232,11 @@ def pruning(groups: Sequence[Group]) -> Figure | None:
         ):
             panel.set_xlabel(name)
             panel.xaxis.set_major_locator(MaxNLocator(5))
+            panel.xaxis.set_major_formatter(EngFormatter())
         panels[0].set_ylabel("test accuracy (%)")
-        panels[0].set_title(paper.experiment_label(network[0]), loc="left")
+        experiment, protocol = network
+        title = paper.experiment_label(experiment)
+        panels[0].set_title(f"{title}, {describe(protocol)}" if protocol else title, loc="left")
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles)
     )

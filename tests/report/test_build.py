@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from synthetic_runs import Runs, fill
 
+from pade_bench.report import build
 from pade_bench.report.__main__ import main
 
 
@@ -96,6 +97,28 @@ def test_the_same_runs_give_the_same_page(report, tmp_path):
     again = (tmp_path / "index.html").read_text()
     assert again.replace(str(runs.root), "runs") == (out / "index.html").read_text()
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_figure_says_what_is_not_in_it(report):
+    page = (report[1] / "index.html").read_text()
+    assert "Not drawn, as no run has finished: MNIST, VGG-8 (ReLU6, LReLU," in page
+    assert "Fashion-MNIST, VGG-8 (all); Fashion-MNIST, LeNet (ReLU6, LReLU, RReLU, CELU," in page
+
+
+def test_of_many_settings_the_most_complete_are_drawn_and_all_are_in_the_tables(
+    runs, tmp_path, monkeypatch
+):
+    for rate in range(4):
+        changes = {"optim.weights.lr": 1 + rate} if rate else None
+        runs.sweep("digits_lenet", ["relu", "pau"], seeds=2 + rate, changes=changes)
+    monkeypatch.setattr(build, "GROUPS_DRAWN", 4)
+    assert main(["--runs", str(runs.root), "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "index.html").read_text()
+    assert "Of 4 settings the 2 with most finished runs are compared and drawn below" in page
+    # The standard settings, whatever else there is, and those with the most seeds.
+    assert len(list(tmp_path.glob("figures/curves_*.png"))) == 2
+    assert "Learning curves: digits_lenet, optim.weights.lr=4<" in page
+    assert len(list(tmp_path.glob("tables/accuracy_*.csv"))) == 4
 
 
 def test_an_outdated_figure_is_removed(runs, tmp_path, capsys):

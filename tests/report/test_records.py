@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pade_bench.errors import RunError
+from pade_bench.report import records
 from pade_bench.report.records import read_runs
 
 
@@ -52,6 +53,7 @@ def test_what_was_moved_aside_and_hidden_directories_are_passed_over(runs):
         ({"train_loss_per_epoch": [float("nan")] * 10}, "not a finite number"),
         ({"train_loss_per_epoch": ["1"] * 10}, "not a finite number"),
         ({"test_accuracy_per_epoch": 5}, "test_accuracy_per_epoch is no list"),
+        ({"train_loss_per_epoch": [10**400] * 10}, "too large"),
     ],
 )
 def test_a_record_with_an_impossible_value_is_named_and_the_rest_is_read(runs, change, complaint):
@@ -66,13 +68,24 @@ def test_a_record_with_an_impossible_value_is_named_and_the_rest_is_read(runs, c
     assert complaint in problem
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"experiment": "x"}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"experiment": "x"}', "\x00\xff", "[" * 100_000]
+)
 def test_a_broken_file_is_named(runs, content):
     home = runs.finish("mnist_lenet", "pau", 0)
     (home / "record.json").write_text(content, encoding="latin-1")
     found, (problem,) = read(runs)
     assert found == {}
     assert str(home) in problem
+
+
+def test_many_runs_are_read_by_several_processes_to_the_same_end(runs, monkeypatch):
+    runs.sweep("mnist_lenet", ["pau", "relu"], seeds=3)
+    runs.progress("mnist_lenet", "pau", 3, epochs=2)
+    (runs.finish("mnist_lenet", "pau", 4) / "record.json").write_text("{")
+    expected = read_runs(runs.root)
+    monkeypatch.setattr(records, "MANY", 2)
+    assert read_runs(runs.root) == expected
 
 
 def test_a_missing_key_is_named(runs):
