@@ -1,6 +1,7 @@
 """What several tests need: runs composed as the command line composes them."""
 
 import pytest
+from browser import chromium
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from synthetic_runs import Runs
@@ -43,3 +44,10 @@ def tiny_run(make_run):
 def runs(tmp_path):
     """Return an empty runs directory and the means to fill it with synthetic runs."""
     return Runs(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Return a window of a headless Chromium; skip the test where there is none."""
+    with chromium() as window:
+        yield window

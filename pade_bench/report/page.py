@@ -15,7 +15,7 @@ _CSS = """
 @media (prefers-color-scheme: dark) { :root { --ink: #ececf0; --soft: #a2a2ab; --paper: #17171a;
   --line: #3a3a40; --band: #222226; --accent: #ff9f5a; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.2rem clamp(.8rem, 3vw, 2.4rem) 4rem;
+body { margin: 0 auto; max-width: 84rem; padding: 1.2rem clamp(.8rem, 3vw, 2.4rem) 4rem;
   font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: .4rem 0 .6rem; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .4rem; padding-top: .6rem;
@@ -30,9 +30,9 @@ code { font: .85em ui-monospace, monospace; background: var(--band); padding: .1
 .wrong { border-left: 4px solid var(--accent); background: var(--band); padding: .4rem 1rem; }
 .scroll { overflow-x: auto; } .scroll svg { display: block; width: 100%; height: auto; }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .22rem .6rem; text-align: right; white-space: nowrap; }
-th { font-weight: 600; } thead th { border-bottom: 1px solid var(--ink); }
-thead th.group { text-align: center; border-bottom: 1px solid var(--line); }
+th, td { padding: .22rem .5rem; text-align: right; white-space: nowrap; }
+th { font-weight: 600; } thead tr:last-child th { border-bottom: 1px solid var(--ink); }
+th.group { text-align: center; border-bottom: 1px solid var(--line); }
 tr > th:first-child { text-align: left; position: sticky; left: 0; background: var(--paper); }
 tbody tr:nth-child(even) > * { background: var(--band); }
 tr.block th { padding-top: .9rem; text-align: left; font-style: italic; font-weight: 500; }

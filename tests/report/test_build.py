@@ -63,6 +63,32 @@ def test_the_page_stands_alone(report):
     assert 'name="viewport"' in page
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_readable_at_any_width_in_light_and_dark(report, browser, width, scheme):
+    browser.open((report[1] / "index.html").as_uri(), width=width, scheme=scheme)
+    # Wide tables and pictures scroll by themselves; the page does not.
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    ink, paper = browser.run(
+        """const style = getComputedStyle(document.body);
+        return [style.color, style.backgroundColor].map(
+            (color) => color.match(/\\d+/g).reduce((sum, value) => sum + Number(value), 0));"""
+    )
+    assert (ink > paper) == (scheme == "dark")
+    assert abs(ink - paper) > 500
+    sizes = browser.run(
+        """return [...document.querySelectorAll('svg')].map((svg) => {
+            const {width, height} = svg.getBoundingClientRect(); return [width, height]; });"""
+    )
+    assert len(sizes) == len(list((report[1] / "figures").glob("*.png")))
+    assert all(height > 100 and width > 300 for width, height in sizes)
+    texts = browser.texts()
+    assert "Table 2: MNIST and Fashion-MNIST" in texts
+    assert "2/5 runs, 3 diverged" in texts
+    # Text in pictures is drawn; on a phone a picture is not shrunk until nobody can read it.
+    assert min(width for width, _ in sizes) >= 600
+
+
 def test_no_name_within_the_page_is_given_twice(report):
     page = (report[1] / "index.html").read_text()
     sections = re.findall(r"<h[23] id=(\w[\w-]*)|<details id=(\w[\w-]*)", page)
