@@ -8,6 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -20,6 +23,12 @@ from pade_bench.training.learned import learnable_activations, measure
 # TensorBoard sorts by name: these come first, before the activations and their parameters.
 ACCURACY, LOSS = "accuracy/test", "loss/train"
 FIGURES_PER_RUN = 20
+_TYPES = {
+    bool: api_pb2.DATA_TYPE_BOOL,
+    int: api_pb2.DATA_TYPE_FLOAT64,
+    float: api_pb2.DATA_TYPE_FLOAT64,
+    str: api_pb2.DATA_TYPE_STRING,
+}
 
 
 class TensorBoard(Checkpoint):
@@ -55,7 +64,10 @@ class TensorBoard(Checkpoint):
             self.writer.flush()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        status = api_pb2.STATUS_FAILURE if pl_module.diverged else api_pb2.STATUS_SUCCESS
+        end = HParamsPluginData(session_end_info=SessionEndInfo(status=status))
         with writing_to(self.run.directory):
+            self._add(_summary(metadata.SESSION_END_INFO_TAG, end))
             self.writer.close()
 
     def _write_hyperparameters(self) -> None:
@@ -68,9 +80,21 @@ class TensorBoard(Checkpoint):
             key: value if isinstance(value, (bool, int, float, str)) else str(value)
             for key, value in settings.items()
         }
-        # The page shows only metrics that are named here; their values are the curves' last ones.
-        for summary in hparams(values, {ACCURACY: 0.0, LOSS: 0.0}):
-            self.writer._get_file_writer().add_summary(summary)
+        # The page has columns for what is named here, and shows five settings at first: those in
+        # which runs differ come before the others. A metric is the last value of its curve.
+        differing = {"experiment", "activation", "seed", *self.run.changes}
+        columns = [
+            api_pb2.HParamInfo(name=key, type=_TYPES[type(value)], differs=key in differing)
+            for key, value in values.items()
+        ]
+        metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in (ACCURACY, LOSS)]
+        experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics)
+        self._add(_summary(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)))
+        _, start, _ = hparams(values, {})
+        self._add(start)
+
+    def _add(self, summary: Any) -> None:
+        self.writer._get_file_writer().add_summary(summary)
 
     def _write_activations(self, trainer: Any, pl_module: Any, step: int) -> None:
         layers = learnable_activations(pl_module.network, pl_module.activation_type)
@@ -87,6 +111,14 @@ class TensorBoard(Checkpoint):
             columns = math.ceil(math.sqrt(len(curves)))
             figure = draw_activations(curves, f"after epoch {step}", columns)
             self.writer.add_figure("activations", figure, step)
+
+
+def _summary(tag: str, content: HParamsPluginData) -> Summary:
+    """Return a message to the HParams page; the functions that torch has for it say less."""
+    value = Summary.Value(
+        tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR
+    )
+    return Summary(value=[value])
 
 
 def named_values(activation: nn.Module) -> Iterator[tuple[str, float]]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 from pade_bench import PAU, build_model
 from pade_bench.training import fit
@@ -41,6 +41,24 @@ def test_curves_coefficients_figures_and_hyperparameters_are_written(tiny_run):
     plugin = found.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
     experiment = plugin_data_pb2.HParamsPluginData.FromString(plugin).experiment
     assert {m.name.tag for m in experiment.metric_infos} == {"accuracy/test", "loss/train"}
+    # The page shows these first: among them what the run changes.
+    assert {info.name for info in experiment.hparam_infos if info.differs} == {
+        "experiment", "activation", "seed", "trainer.max_epochs",
+    }  # fmt: skip
+    assert status(found) == "STATUS_SUCCESS"
+
+
+def status(found):
+    """Return how a run ended, as the HParams page knows it."""
+    plugin = found.summary_metadata[metadata.SESSION_END_INFO_TAG].plugin_data.content
+    info = plugin_data_pb2.HParamsPluginData.FromString(plugin).session_end_info
+    return api_pb2.Status.Name(info.status)
+
+
+def test_a_diverged_run_is_a_failure_in_the_hyperparameters(tiny_run):
+    run = tiny_run("activation=slaf", "optim.weights.lr=1000")
+    assert fit(run)["status"] == "diverged"
+    assert status(events(run)) == "STATUS_FAILURE"
 
 
 def test_fixed_activations_have_no_figures(tiny_run):
