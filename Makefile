@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report status test test-slow bench gpu-check lint clean
+.PHONY: help setup demo report dashboard status test test-slow bench gpu-check lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ demo: setup  ## set up and run the main job: LeNet with Padé units on real digi
 
 report: setup  ## turn the runs in runs/ into the paper's tables and figures, in report/
 	$(BIN)/python -m pade_bench.report
+
+dashboard: setup  ## start TensorBoard with means over seeds of the runs in runs/
+	$(BIN)/python -m pade_bench.dashboard
 
 status: setup  ## say what runs are finished, running, failed or missing
 	$(BIN)/python -m pade_bench.status

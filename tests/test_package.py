@@ -14,7 +14,17 @@ PACKAGE = ROOT / "pade_bench"
 
 # Each layer may import itself and those before it.
 LAYERS = ("ops", "activations", "models", "training", "pruning", "__main__")
-WITHOUT_TORCH = ("__init__", "__main__", "errors", "plots", "runs", "schema", "seeding", "status")
+WITHOUT_TORCH = (
+    "__init__",
+    "__main__",
+    "dashboard",
+    "errors",
+    "plots",
+    "runs",
+    "schema",
+    "seeding",
+    "status",
+)
 
 
 def imports(path):

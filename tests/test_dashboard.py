@@ -1,0 +1,224 @@
+"""The dashboard: what its event files hold, and what TensorBoard's pages show of them."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from synthetic_runs import Runs
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pade_bench.dashboard import Dashboard, main, serve
+from pade_bench.training import fit
+
+SHORT = {"trainer.max_epochs": 5}
+
+
+def show(runs, folder):
+    """Return a dashboard on the runs and a function that reads one of its runs."""
+    log_dir = folder / "log"
+    log_dir.mkdir()
+    dashboard = Dashboard(runs.root, log_dir)
+    return dashboard, lambda name: EventAccumulator(str(log_dir / name)).Reload()
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def curve(events, tag):
+    return [event.value for event in events.Scalars(tag)]
+
+
+def test_a_group_of_seeds_is_a_run_with_mean_and_spread(runs, tmp_path):
+    runs.sweep("mnist_lenet", ["pau"], seeds=3)
+    runs.finish("mnist_lenet", "pau", 3, status="diverged")
+    dashboard, read = show(runs, tmp_path)
+    before = files(runs.root)
+    assert dashboard.update() == []
+    (group,) = runs.groups()
+    accuracy = np.array([run.accuracy_per_epoch for run in group.finished])
+    events = read("mnist_lenet/PAU")
+    mean, std = accuracy.mean(axis=0), accuracy.std(axis=0, ddof=1)
+    for suffix, expected in (("", mean), (" - std", mean - std), (" + std", mean + std)):
+        found = curve(events, f"mnist_lenet/test accuracy{suffix}")
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    loss = np.mean([run.loss_per_epoch for run in group.finished], axis=0)
+    np.testing.assert_allclose(curve(events, "mnist_lenet/train loss"), loss, rtol=1e-6)
+    # Ten epochs of two seconds, on a clock that starts with the training.
+    assert [e.wall_time for e in events.Scalars("mnist_lenet/train loss")][-1] == 20.0
+    final = {tag: curve(events, tag) for tag in events.Tags()["scalars"] if tag[:5] == "final"}
+    assert final == {
+        "final/test accuracy": [pytest.approx(mean[-1])],
+        "final/std": [pytest.approx(std[-1], rel=1e-5)],
+        "final/best": [pytest.approx(accuracy[:, -1].max())],
+        "final/seeds": [3.0],
+    }
+    assert files(runs.root) == before
+
+
+def test_settings_are_charts_and_runs_of_their_own(runs, tmp_path):
+    runs.sweep("mnist_lenet", ["pau", "relu"], seeds=1)
+    runs.sweep("mnist_lenet", ["pau"], seeds=1, changes=SHORT, epochs=5)
+    runs.sweep("mnist_lenet", ["pau"], seeds=1, changes={"activation.init": "a/b"})
+    dashboard, read = show(runs, tmp_path)
+    dashboard.update()
+    assert dashboard.shown.keys() == {
+        "mnist_lenet/PAU", "mnist_lenet/ReLU", "mnist_lenet/PAU (init=a_b)",
+        "mnist_lenet (trainer.max_epochs=5)/PAU", "layout",
+    }  # fmt: skip
+    # One seed has no spread to tell.
+    assert "final/std" not in read("mnist_lenet/PAU").Tags()["scalars"]
+
+
+def test_settings_too_long_for_a_folder_are_cut(runs, tmp_path):
+    for i in range(2):
+        changes = {f"optim.weights.setting_{n}": i for n in range(20)}
+        runs.finish("mnist_lenet", "pau", 0, changes=changes)
+    dashboard, read = show(runs, tmp_path)
+    assert dashboard.update() == []
+    names = [name for name in dashboard.shown if name != "layout"]
+    assert len(names) == 2
+    assert all(read(name).Tags()["scalars"] for name in names)
+
+
+def test_only_what_changed_is_written_anew(runs, tmp_path):
+    runs.sweep("mnist_lenet", ["pau", "relu"], seeds=2)
+    dashboard, read = show(runs, tmp_path)
+    dashboard.update()
+    before = files(tmp_path / "log")
+    dashboard.update()
+    assert files(tmp_path / "log") == before
+    runs.finish("mnist_lenet", "pau", 2, 50.0)
+    dashboard.update()
+    assert {path.parent.name for path in files(tmp_path / "log").keys() - before.keys()} == {"PAU"}
+    assert curve(read("mnist_lenet/PAU"), "final/best")[-1] > 98
+    assert curve(read("mnist_lenet/PAU"), "final/seeds") == [3.0]
+    runs.directory("mnist_lenet", "relu", 0).parent.rename(tmp_path / "elsewhere")
+    dashboard.update()
+    assert {path.name for path in (tmp_path / "log" / "mnist_lenet").iterdir()} == {"PAU"}
+
+
+def test_a_broken_record_is_returned_and_without_runs_there_is_nothing(runs, tmp_path):
+    dashboard, _ = show(runs, tmp_path)
+    assert dashboard.update() == []
+    assert dashboard.shown == {}
+    (runs.finish("mnist_lenet", "pau", 0) / "record.json").write_text("{")
+    assert "mnist_lenet/pau/seed0" in dashboard.update()[0]
+
+
+def test_without_a_runs_directory_there_is_no_dashboard(tmp_path, capsys):
+    assert main(["--runs", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is not a directory" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def address(browser, tmp_path_factory):
+    """Yield where the command line says that the dashboard is; it has two experiments."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    runs = Runs(folder / "runs")
+    for place, activation in enumerate(["relu", "swish", "rpau", "pau"]):
+        for seed in range(3):
+            runs.finish("mnist_lenet", activation, seed, 97 + place / 2 + seed / 10)
+    runs.sweep("digits_lenet", ["relu", "pau"], seeds=2, changes=SHORT, epochs=5)
+    (folder / "tmp").mkdir()
+    command = [sys.executable, "-m", "pade_bench.dashboard", "--port", "0"]
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield next(line.strip() for line in process.stdout if line.startswith("http"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def page(address, name):
+    return f"{address.partition('?')[0]}#{name}"
+
+
+def test_the_activations_of_an_experiment_share_a_chart(browser, address):
+    browser.open(address)
+    browser.wait_for(lambda texts: texts.count("Matches (4)") == 4)
+    texts = browser.texts()
+    for title in ("mnist_lenet", "digits_lenet (trainer.max_epochs=5)", "mnist_lenet/RPAU"):
+        assert title in texts
+    assert "Missing Tags" not in texts
+    for title in ("test accuracy, mean", "test accuracy, mean ± std", "train loss, mean ± std"):
+        assert title in texts
+
+
+def test_the_time_series_have_a_card_per_experiment(browser, address):
+    browser.open(page(address, "timeseries"))
+    digits = "digits_lenet (trainer.max_epochs=5)"
+    # Below a chart its table names each line: here the groups of one experiment.
+    browser.wait_for(lambda texts: texts.count(f"{digits}/PAU") > 1)
+    texts = browser.texts()
+    cards = texts.index("/test accuracy")
+    assert texts[cards - 3 : cards] == [digits, "6 cards", digits]
+    after = texts[cards : texts.index("/test accuracy + std")]
+    assert {f"{digits}/PAU", f"{digits}/ReLU"} < set(after)
+    assert not any(text.startswith("mnist_lenet") for text in after)
+    assert "mnist_lenet" in texts[cards:]
+
+
+def column(texts, names):
+    """Return the cells of the HParams table that say one of the names, from top to bottom."""
+    table = texts[texts.index("Trial ID") :] if "Trial ID" in texts else []
+    return [text for text in table if text in names]
+
+
+def test_hyperparameters_sort_by_final_accuracy(browser, address):
+    browser.open(page(address, "hparams"))
+    names = ["mnist_lenet/ReLU", "mnist_lenet/Swish", "mnist_lenet/RPAU", "mnist_lenet/PAU"]
+    browser.wait_for(lambda texts: len(column(texts, names)) == 4)
+    texts = browser.texts()
+    start = texts.index("Trial ID")
+    assert texts[start + 2 : start + 9] == [
+        "activation", "experiment", "trainer.max_epochs", "test accuracy", "std", "best", "seeds",
+    ]  # fmt: skip
+    browser.click("paper-item", "test accuracy")
+    browser.click("paper-item", "Descending")
+    browser.wait_for(lambda texts: column(texts, names) == ["mnist_lenet/PAU", *names[2::-1]])
+    browser.click("paper-item", "Ascending")
+    browser.wait_for(lambda texts: column(texts, names) == names)
+
+
+def test_what_has_finished_since_is_shown(browser, runs, tmp_path):
+    runs.sweep("mnist_lenet", ["pau"], seeds=2)
+    dashboard, _ = show(runs, tmp_path)
+    dashboard.update()
+    address = serve(str(tmp_path / "log"), ["--port", "0", "--reload_interval", "1"])
+    browser.open(page(address, "hparams"))
+    browser.wait_for(lambda texts: column(texts, ["2.0000"]))
+    runs.finish("mnist_lenet", "pau", 2)
+    dashboard.update()
+
+    def reloaded(texts):
+        if shown := column(texts, ["2.0000", "3.0000"]):
+            browser.open(page(address, "hparams"))
+        return shown == ["3.0000"]
+
+    browser.wait_for(reloaded)
+
+
+def test_single_runs_sort_by_final_accuracy_too(browser, tiny_run):
+    accuracies = {}
+    for activation in ("relu", "sigmoid"):
+        run = tiny_run(f"activation={activation}")
+        accuracies[activation] = fit(run)["test_accuracy"]
+    address = serve(run.config.runs_dir, ["--port", "0"])
+    browser.open(page(address, "hparams"), width=1800)
+    browser.wait_for(lambda texts: len(column(texts, ["relu", "sigmoid"])) == 2)
+    texts = browser.texts()
+    table = texts[texts.index("Trial ID") :]
+    assert table[2:6] == ["activation", "experiment", "seed", "trainer.max_epochs"]
+    assert {"accuracy/test", "loss/train"} < set(table)
+    assert {f"{accuracy:#.5g}" for accuracy in accuracies.values()} < set(table)
+    browser.click("paper-item", "accuracy/test")
+    for direction, reverse in (("Ascending", False), ("Descending", True)):
+        expected = sorted(accuracies, key=accuracies.get, reverse=reverse)
+        browser.click("paper-item", direction)
+        browser.wait_for(lambda texts, names=expected: column(texts, names) == names)
