@@ -10,7 +10,7 @@ import torch
 
 from pade_bench.errors import PadeBenchError, RunError
 from pade_bench.training.fit import make_data
-from pade_bench.training.reload import load_run, read_run
+from pade_bench.training.reload import completed, load_run, read_run
 
 
 @torch.no_grad()
@@ -33,6 +33,7 @@ def evaluate(path: Path, data_root: str | None = None) -> tuple[float, float, in
     if record is None or record.get("test_accuracy") is None:
         raise RunError(f"{path} has no recorded accuracy: the run is not finished.")
     classifier = load_run(path)
+    run = completed(run)
     if data_root is not None:
         run.config.data.root = data_root
     data = make_data(run)

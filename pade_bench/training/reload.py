@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pade_bench.errors import RunError
 from pade_bench.runs import Run
+from pade_bench.schema import Config
 from pade_bench.training.checkpoints import read_checkpoint
 from pade_bench.training.fit import make_classifier
 from pade_bench.training.module import Classifier
@@ -34,7 +37,7 @@ def load_run(path: str | os.PathLike[str]) -> Classifier:
             belong together.
         ConfigurationError: a class of the configuration does not exist or does not fit.
     """
-    run = read_run(path)
+    run = completed(read_run(path))
     if not run.checkpoint.exists():
         raise RunError(f"{run.checkpoint} does not exist: the run has no complete epoch yet.")
     checkpoint = read_checkpoint(run.checkpoint)
@@ -68,3 +71,20 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     if not isinstance(config, DictConfig):
         raise RunError(f"{directory / 'config.yaml'} holds no settings.")
     return Run(directory, names={}, config=config)
+
+
+def completed(run: Run) -> Run:
+    """Return the run with defaults for the settings that did not exist when it was made.
+
+    Raises:
+        RunError: it has settings that do not exist any more.
+    """
+    try:
+        config = OmegaConf.merge(OmegaConf.structured(Config), run.config)
+    except OmegaConfBaseException as error:
+        raise RunError(
+            f"{run.directory / 'config.yaml'} is of another version of pade_bench: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    assert isinstance(config, DictConfig)
+    return dataclasses.replace(run, config=config)

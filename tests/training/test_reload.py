@@ -1,6 +1,7 @@
 """A trained network comes back from its run directory alone."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pade_bench.errors import ConfigurationError, RunError
 from pade_bench.evaluate import evaluate, main
 from pade_bench.report.records import read_runs
 from pade_bench.training import fit
+from pade_bench.training.reload import read_run
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,22 @@ def test_what_cannot_be_loaded_is_named(copy, tmp_path):
         load_run(copy)
     (copy / "config.yaml").write_text("a: [")
     with pytest.raises(RunError, match="cannot be read"):
+        load_run(copy)
+
+
+def test_a_run_of_a_version_with_fewer_settings_is_loaded_and_scored(copy):
+    config = OmegaConf.load(copy / "config.yaml")
+    del config.trainer.channels_last
+    OmegaConf.save(config, copy / "config.yaml")
+    record = json.loads((copy / "record.json").read_text())
+    record["config_hash"] = read_run(copy).config_hash
+    (copy / "record.json").write_text(json.dumps(record))
+    assert load_run(copy).memory_format is torch.channels_last
+    accuracy, recorded, _ = evaluate(copy)
+    assert accuracy == pytest.approx(recorded)
+    config.trainer.chanels_last = True
+    OmegaConf.save(config, copy / "config.yaml")
+    with pytest.raises(RunError, match=r"of another version of pade_bench.*chanels_last"):
         load_run(copy)
 
 
