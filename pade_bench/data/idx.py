@@ -6,11 +6,8 @@ big-endian 32-bit integer, then the elements in C order (http://yann.lecun.com/e
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +15,6 @@ import torch
 from torch import Tensor
 
 from pade_bench.errors import DataError
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a file, uncompressed where its name ends in ``.gz``.
-
-    Raises:
-        DataError: it cannot be read, or its compressed data is truncated or corrupted.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    if path.suffix != ".gz":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path} is truncated or corrupted ({error}). Replace it by a fresh copy."
-        ) from error
 
 
 def parse_idx(content: bytes, dimensions: int, source: Path) -> Tensor:
@@ -71,8 +48,3 @@ def parse_idx(content: bytes, dimensions: int, source: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header_length).copy()).view(
         shape
     )
-
-
-def md5(content: bytes) -> str:
-    """Return the MD5 of ``content``, which guards against accidents, not against attacks."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

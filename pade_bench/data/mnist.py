@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
-from pathlib import Path
 from typing import ClassVar
 
 import torchvision
 from torch import Tensor
 
-from pade_bench.data.idx import md5, parse_idx, read_bytes
+from pade_bench.data.files import PublishedFiles, read_bytes, verify
+from pade_bench.data.idx import parse_idx
 from pade_bench.data.loader import Normalization, Split
 from pade_bench.data.module import ImageDataModule, resize
-from pade_bench.errors import DataError
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -39,7 +32,8 @@ OFFICIAL_MD5 = {
         TEST_LABELS: "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
-_DOWNLOAD_TIMEOUT = 15.0  # seconds without an answer before the next mirror is tried
+# Packed first: an interrupted download of torchvision's can leave half a file beside it.
+PACKED_OR_NOT = (".gz", "")
 
 
 class MNIST(ImageDataModule):
@@ -63,82 +57,30 @@ class MNIST(ImageDataModule):
             DataError: they are missing and cannot be downloaded, some of them are missing, or
                 one is damaged or not this data set's.
         """
-        folder = self._find()
-        if folder is None:
-            self._download()
-            folder = self._raw_folder
-        return (
-            self._read(folder, TRAIN_IMAGES, TRAIN_LABELS),
-            self._read(folder, TEST_IMAGES, TEST_LABELS),
+        files = PublishedFiles(
+            self._name, self.root, f"{self._name}/raw", FILES, suffixes=PACKED_OR_NOT
         )
+        folder = files.obtain(
+            lambda to: self.downloader(str(to), download=True),
+            what_to_copy=f"{', '.join(FILES)} (each .gz or not) into one of these folders",
+        )
+
+        def read(file: str, dimensions: int) -> Tensor:
+            path = files.path(folder, file) or folder / file
+            content = read_bytes(path)
+            data = parse_idx(content, dimensions, path)
+            verify(content, path, file, self._name, OFFICIAL_MD5)
+            return data
+
+        def split(images_file: str, labels_file: str) -> Split:
+            images = read(images_file, dimensions=3).unsqueeze(1)
+            return Split(resize(images, self.image_size), read(labels_file, dimensions=1).long())
+
+        return split(TRAIN_IMAGES, TRAIN_LABELS), split(TEST_IMAGES, TEST_LABELS)
 
     @property
     def _name(self) -> str:
         return self.downloader.__name__
-
-    @property
-    def _raw_folder(self) -> Path:
-        return self.root / self._name / "raw"
-
-    def _find(self) -> Path | None:
-        """Return the folder that holds the four files, or None if there are none of them."""
-        incomplete = None
-        for folder in (self._raw_folder, self.root):
-            missing = [name for name in FILES if _existing(folder, name) is None]
-            if not missing:
-                return folder
-            if len(missing) < len(FILES):
-                incomplete = incomplete or f"{folder} lacks {', '.join(missing)} (.gz or not)"
-        if incomplete:
-            raise DataError(
-                f"{self._name} is incomplete: {incomplete}. Copy the missing files there, or "
-                "choose another folder with data.root=DIR."
-            )
-        return None
-
-    def _read(self, folder: Path, images_file: str, labels_file: str) -> Split:
-        images = self._read_official(folder, images_file, dimensions=3)
-        labels = self._read_official(folder, labels_file, dimensions=1)
-        return Split(resize(images.unsqueeze(1), self.image_size), labels.long())
-
-    def _read_official(self, folder: Path, file: str, dimensions: int) -> Tensor:
-        path = _existing(folder, file) or folder / file
-        content = read_bytes(path)
-        data = parse_idx(content, dimensions, path)
-        digest = md5(content)
-        if digest != OFFICIAL_MD5[self._name][file]:
-            official = {
-                checksum: f"it is {name} of {data_set}"
-                for data_set, files in OFFICIAL_MD5.items()
-                for name, checksum in files.items()
-            }
-            what = official.get(digest, f"the MD5 of its uncompressed content is {digest}")
-            raise DataError(
-                f"{path} is not the official {file} of {self._name}: {what}. Put the official "
-                "file in its place, or choose another folder with data.root=DIR."
-            )
-        return data
-
-    def _download(self) -> None:
-        """Let torchvision download and check the files; they appear all at once or not at all."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with (
-                tempfile.TemporaryDirectory(prefix=".download-", dir=self.root) as folder,
-                _socket_timeout(_DOWNLOAD_TIMEOUT),
-            ):
-                self.downloader(folder, download=True)
-                self._raw_folder.parent.mkdir(exist_ok=True)
-                os.rename(Path(folder) / self._name / "raw", self._raw_folder)
-        except (OSError, RuntimeError, HTTPException) as error:
-            if self._find() is not None:
-                return  # another process has downloaded them meanwhile
-            raise DataError(
-                f"{self._name} was found neither in {self._raw_folder} nor in {self.root}, and "
-                f"downloading it failed: {' '.join(str(error).split())}\n"
-                f"Copy {', '.join(FILES)} (each .gz or not) into one of these folders, or say "
-                "where they are with data.root=DIR."
-            ) from error
 
 
 class FashionMNIST(MNIST):
@@ -149,22 +91,3 @@ class FashionMNIST(MNIST):
     """
 
     downloader = torchvision.datasets.FashionMNIST
-
-
-def _existing(folder: Path, name: str) -> Path | None:
-    """Return the file, packed or not, or None."""
-    # Packed first: an interrupted download of torchvision's can leave half a file beside it.
-    # os.path.isfile is False where Path.is_file raises: in a folder one may not enter.
-    paths = (folder / f"{name}.gz", folder / name)
-    return next((path for path in paths if os.path.isfile(path)), None)
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Bound how long new sockets wait; torchvision's downloads would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

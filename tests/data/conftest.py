@@ -1,8 +1,11 @@
-"""MNIST-like files, written by the tests in the real format."""
+"""Published files, written by the tests in the real format, and a network to get them from."""
 
 import gzip
 import hashlib
+import socket
 import struct
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +59,61 @@ def fashion_files(monkeypatch):
     files = Files(seed=2)
     monkeypatch.setitem(mnist.OFFICIAL_MD5, "FashionMNIST", files.md5())
     return files
+
+
+@pytest.fixture
+def snapshot():
+    """Return a function that gives all that is in a folder, and what it holds."""
+
+    def take(folder):
+        return {
+            path.relative_to(folder): path.read_bytes() if path.is_file() else None
+            for path in folder.rglob("*")
+        }
+
+    return take
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Let every request fail, and return the list of their addresses."""
+    asked = []
+
+    def urlopen(request, **_):
+        asked.append(request.full_url)
+        assert socket.getdefaulttimeout() is not None, "a silent server would block for ever"
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    return asked
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Return a function that makes the network answer with the given files."""
+
+    class Response:
+        def __init__(self, url, body):
+            self.url, self.body, self.length = url, body, len(body)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def read(self, size):
+            part, self.body = self.body[:size], self.body[size:]
+            return part
+
+    def install(files):
+        def urlopen(request, **_):
+            name = request.full_url.rsplit("/", 1)[1]
+            body = files[name]
+            if isinstance(body, BaseException):
+                raise body
+            return Response(request.full_url, body)
+
+        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+
+    return install

@@ -5,7 +5,6 @@ import hashlib
 import os
 import socket
 import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
@@ -14,60 +13,9 @@ import torchvision
 from torchvision import transforms
 
 from pade_bench.data import MNIST, FashionMNIST
+from pade_bench.data.files import PublishedFiles
 from pade_bench.data.mnist import FILES, TEST_LABELS, TRAIN_IMAGES
 from pade_bench.errors import DataError
-
-
-def snapshot(folder):
-    return {
-        path.relative_to(folder): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    """Let every request fail, and return the list of their addresses."""
-    asked = []
-
-    def urlopen(request, **_):
-        asked.append(request.full_url)
-        assert socket.getdefaulttimeout() is not None, "a silent server would block for ever"
-        raise urllib.error.URLError("Name or service not known")
-
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    return asked
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """Return a function that makes the network answer with the given .gz files."""
-
-    class Response:
-        def __init__(self, url, body):
-            self.url, self.body, self.length = url, body, len(body)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def read(self, size):
-            part, self.body = self.body[:size], self.body[size:]
-            return part
-
-    def install(packed):
-        def urlopen(request, **_):
-            name = request.full_url.rsplit("/", 1)[1]
-            body = packed[name]
-            if isinstance(body, BaseException):
-                raise body
-            return Response(request.full_url, body)
-
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-
-    return install
 
 
 @pytest.fixture
@@ -82,7 +30,9 @@ def packed(files, monkeypatch):
 @pytest.mark.parametrize("packed", [True, False], ids=["gz", "raw"])
 @pytest.mark.parametrize("folder", ["", "MNIST/raw"])
 @pytest.mark.usefixtures("offline")
-def test_files_are_read_where_they_are_and_left_as_they_were(tmp_path, files, folder, packed):
+def test_files_are_read_where_they_are_and_left_as_they_were(
+    tmp_path, files, folder, packed, snapshot
+):
     files.write(tmp_path / folder, packed)
     before = snapshot(tmp_path)
     train, test = MNIST(tmp_path).load()
@@ -162,7 +112,7 @@ def test_test_files_are_not_taken_for_train_files(tmp_path, files):
         MNIST(tmp_path).prepare_data()
 
 
-def test_a_failed_download_says_what_to_do(tmp_path, offline):
+def test_a_failed_download_says_what_to_do(tmp_path, offline, snapshot):
     with pytest.raises(DataError) as caught:
         FashionMNIST(tmp_path).prepare_data()
     message = str(caught.value)
@@ -191,7 +141,7 @@ def test_a_download_is_kept_and_used_the_next_time(tmp_path, packed, serve, file
     assert train.labels.tolist() == files.train_labels.tolist()
     assert os.listdir(root) == ["MNIST"]
     assert set(FILES) <= set(os.listdir(root / "MNIST" / "raw"))
-    monkeypatch.setattr(MNIST, "_download", None)
+    monkeypatch.setattr(PublishedFiles, "_download", None)
     assert torch.equal(MNIST(root).load()[0].images, train.images)
 
 
