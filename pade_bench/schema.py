@@ -19,12 +19,22 @@ from pade_bench.errors import ConfigurationError, one_of
 
 @dataclass
 class DataConfig:
-    """A data module of ``pade_bench.data`` and its arguments."""
+    """A data module of ``pade_bench.data`` and the arguments that all of them take."""
 
     _target_: str = MISSING
     root: str = "data"
     batch_size: int = MISSING
+
+
+@dataclass
+class RotatedDataConfig(DataConfig):
+    """Images in memory that are turned: the digits, MNIST, Fashion-MNIST."""
+
     max_rotation: float = MISSING
+
+
+# Each file of configs/data names the one that holds its settings in its defaults list.
+DATA_SCHEMAS = {"rotated_data": RotatedDataConfig}
 
 
 @dataclass
@@ -110,7 +120,10 @@ class Config:
 
 def register() -> None:
     """Make the schema known to Hydra, and let every composition check the ranges too."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for name, node in DATA_SCHEMAS.items():
+        store.store(name=name, node=node, package="data")
     compose = ConfigLoaderImpl.load_configuration
     if getattr(compose, "checks_ranges", False):
         return
@@ -167,6 +180,9 @@ _CHOICES = {
 def validate(config: DictConfig) -> None:
     """Raise :class:`ConfigurationError` for the first setting with an impossible value."""
     for key, (holds, allowed) in _RANGES.items():
+        group, _, name = key.rpartition(".")
+        if group == "data" and name not in config.data:
+            continue  # a setting of other data sets
         value = _select(config, key)
         if not holds(value):
             raise ConfigurationError(f"{key}={value}: must be {allowed}.")

@@ -40,6 +40,8 @@ MISTAKES = {
     "data._target_=pade_bench.dta.MNIST": "cannot import 'pade_bench.dta'",
     "data.batch_size=0": "data.batch_size=0: must be",
     "data.max_rotation=-3": "must be an angle from 0 to 180",
+    "data.padding=4": "data.padding is no setting: data has _target_, batch_size, max_rotation",
+    "data.max_rotaton=4": "Did you mean 'max_rotation'?",
     "prune.shares=[20,10]": "prune.shares=[20.0, 10.0]: must be rising percentages",
     "prune.shares=[0]": "must be rising percentages above 0 and below 100",
     "prune.shares=[100]": "must be rising percentages above 0 and below 100",

@@ -1,30 +1,54 @@
-"""Random rotations of a whole batch, pixel for pixel torchvision's."""
+"""Random changes of a whole batch of images, pixel for pixel torchvision's.
+
+Drawing is apart from changing: all draws of an epoch are made at once, on the CPU, so they
+depend neither on the batch size nor on the device, nor on the number of processes.
+"""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pade_bench.errors import ConfigurationError
 
-class RandomRotation:
-    """Turn each image by an angle drawn uniformly from ±``max_degrees``.
+
+class Augmentation(ABC):
+    """What is done at random to each training image."""
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw for ``n`` images from a CPU generator: (n, numbers per image)."""
+
+    @abstractmethod
+    def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """Change float ``images`` (N, C, H, W) by N of the draws, which are on their device."""
+
+
+class RandomRotation(Augmentation):
+    """Turn each image by an angle drawn uniformly from ±``max_rotation`` degrees.
 
     What ``torchvision.transforms.RandomRotation`` does to one image by default: about the
-    centre, nearest pixel, 0 outside. Drawing is apart from turning: all draws of an epoch are
-    made at once, so they cannot depend on the batch size or on the device.
+    centre, nearest pixel, 0 outside.
+
+    Raises:
+        ConfigurationError: ``max_rotation`` is not from 0 to 180.
     """
 
-    def __init__(self, max_degrees: float) -> None:
-        self.max_degrees = max_degrees
+    def __init__(self, max_rotation: float) -> None:
+        if not 0 <= max_rotation <= 180:
+            raise ConfigurationError(f"max_rotation={max_rotation}: must be 0 to 180 degrees.")
+        self.max_rotation = max_rotation
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw ``n`` rotations from a CPU generator: (n, 2), see :func:`rotations`."""
+        """Draw ``n`` rotations: (n, 2), see :func:`rotations`."""
         unit = torch.rand(n, dtype=torch.float64, generator=generator)
-        return rotations((2 * unit - 1) * self.max_degrees)
+        return rotations((2 * unit - 1) * self.max_rotation)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Turn ``images`` (N, C, H, W) by N of the drawn rotations."""
+        """Turn the images."""
         return rotate(images, drawn)
 
 

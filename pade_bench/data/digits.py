@@ -8,10 +8,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from pade_bench.data.loader import Normalization, Split
-from pade_bench.data.module import ImageDataModule, resize
+from pade_bench.data.module import RotatedImages, resize
 
 
-class Digits(ImageDataModule):
+class Digits(RotatedImages):
     """1,797 handwritten digits, 8×8 resized to 32×32: real data without a download.
 
     The test set of Alpaydın and Kaynak's *Optical Recognition of Handwritten Digits* (UCI, 1998).

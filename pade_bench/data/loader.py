@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pade_bench.data.augmentation import RandomRotation
+from pade_bench.data.augmentation import Augmentation
 from pade_bench.seeding import epoch_seed
 
 
@@ -85,7 +85,7 @@ class ShuffledLoader(BatchLoader):
         split: Split,
         batch_size: int,
         normalize: Normalization,
-        augment: RandomRotation,
+        augment: Augmentation,
         sampler: EpochSampler,
     ) -> None:
         super().__init__(split, batch_size, normalize)

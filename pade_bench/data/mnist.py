@@ -10,7 +10,7 @@ from torch import Tensor
 from pade_bench.data.files import PublishedFiles, read_bytes, verify
 from pade_bench.data.idx import parse_idx
 from pade_bench.data.loader import Normalization, Split
-from pade_bench.data.module import ImageDataModule, resize
+from pade_bench.data.module import RotatedImages, resize
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -36,7 +36,7 @@ OFFICIAL_MD5 = {
 PACKED_OR_NOT = (".gz", "")
 
 
-class MNIST(ImageDataModule):
+class MNIST(RotatedImages):
     """Handwritten digits: 60,000 images to train, 10,000 to test, 28×28 resized to 32×32.
 
     The four IDX files, packed (``.gz``) or not, are looked for where torchvision keeps them

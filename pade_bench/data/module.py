@@ -1,8 +1,9 @@
-"""The data module that every data set shares."""
+"""What every data set is, and the data sets that live in memory."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,13 +12,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pade_bench.data.augmentation import RandomRotation
-from pade_bench.data.loader import BatchLoader, EpochSampler, Normalization, ShuffledLoader, Split
+from pade_bench.data.augmentation import Augmentation, RandomRotation
+from pade_bench.data.loader import (
+    BatchLoader,
+    EpochSampler,
+    Normalization,
+    ShuffledLoader,
+    Split,
+)
 from pade_bench.errors import ConfigurationError
+
+Batches = Iterable[tuple[Tensor, Tensor]]  # (B, C, H, W) float32 images, (B,) int64 labels
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
-    """A data set held in memory as uint8, on the training device, and augmented there.
+    """A data set of images with a train and a test split.
 
     The test split serves for validation too: the paper reports the test accuracy after every
     epoch, and no choice is made by it.
@@ -25,36 +34,68 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     Args:
         root: folder of the data.
         batch_size: images in a batch; the last of an epoch may hold fewer.
-        max_rotation: training images are turned by up to this angle, in degrees.
         seed: the order and the augmentation of epoch k depend on (seed, k) alone.
 
     Raises:
-        ConfigurationError: an impossible ``batch_size``, ``max_rotation`` or ``seed``.
+        ConfigurationError: an impossible ``batch_size`` or ``seed``.
     """
 
     in_channels: ClassVar[int]
-    num_classes: ClassVar[int]
-    image_size: ClassVar[int] = 32
+    num_classes: int
+    image_size: ClassVar[int]
     normalization: ClassVar[Normalization]
 
-    def __init__(
-        self,
-        root: str | Path = "data",
-        batch_size: int = 256,
-        max_rotation: float = 30.0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, root: str | Path, batch_size: int, seed: int) -> None:
         super().__init__()
         if batch_size < 1:
             raise ConfigurationError(f"batch_size={batch_size}: must be at least 1.")
-        if not 0 <= max_rotation <= 180:
-            raise ConfigurationError(f"max_rotation={max_rotation}: must be 0 to 180 degrees.")
         if seed < 0:
             raise ConfigurationError(f"seed={seed}: must be at least 0.")
         self.root = Path(root).expanduser()
         self.batch_size = batch_size
-        self.max_rotation = max_rotation
         self.seed = seed
+
+    @abstractmethod
+    def prepare_data(self) -> None:
+        """Find and verify the data, before anything else is started.
+
+        Raises:
+            DataError: it is missing and cannot be downloaded, or it is damaged.
+        """
+
+    @abstractmethod
+    def train_dataloader(self) -> Batches:
+        """Return the augmented train split, in a new order each epoch."""
+
+    @abstractmethod
+    def val_dataloader(self) -> Batches:
+        """Return the test split as it is, in its own order."""
+
+    def test_dataloader(self) -> Batches:
+        """Return the test split as it is, in its own order."""
+        return self.val_dataloader()
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the trainer, the CPU without one."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+
+class InMemoryImages(ImageDataModule):
+    """A data set held in memory as uint8, on the training device, and augmented there.
+
+    Args:
+        root: folder of the data.
+        batch_size: images in a batch.
+        seed: of the order and the augmentation.
+        augment: what is done to training images.
+    """
+
+    image_size = 32
+
+    def __init__(self, root: str | Path, batch_size: int, seed: int, augment: Augmentation) -> None:
+        super().__init__(root, batch_size, seed)
+        self.augment = augment
         self._splits: tuple[Split, Split] | None = None
 
     @abstractmethod
@@ -77,27 +118,51 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             DataError: as :meth:`prepare_data`, which runs in one process per machine only.
         """
         train, test = self._splits or self.load()
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        self._splits = train.to(device), test.to(device)
+        self._splits = train.to(self.device), test.to(self.device)
 
     def train_dataloader(self) -> ShuffledLoader:
         """Return the augmented train split, in a new order each epoch."""
         train, _ = self._loaded()
-        augment = RandomRotation(self.max_rotation)
-        sampler = EpochSampler(self.seed)
-        return ShuffledLoader(train, self.batch_size, self.normalization, augment, sampler)
+        return ShuffledLoader(
+            train,
+            self.batch_size,
+            self.normalization,
+            self.augment,
+            EpochSampler(self.seed),
+        )
 
     def val_dataloader(self) -> BatchLoader:
         """Return the test split as it is, in its own order."""
         _, test = self._loaded()
         return BatchLoader(test, self.batch_size, self.normalization)
 
-    test_dataloader = val_dataloader
-
     def _loaded(self) -> tuple[Split, Split]:
         if self._splits is None:
             raise RuntimeError(f"Call setup() of {type(self).__name__} before asking for a loader.")
         return self._splits
+
+
+class RotatedImages(InMemoryImages):
+    """A data set in memory whose training images are turned: digits, MNIST and its relatives.
+
+    Args:
+        root: folder of the data.
+        batch_size: images in a batch.
+        max_rotation: training images are turned by up to this angle, in degrees.
+        seed: of the order and the augmentation.
+
+    Raises:
+        ConfigurationError: an impossible ``batch_size``, ``max_rotation`` or ``seed``.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        batch_size: int = 256,
+        max_rotation: float = 30.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(root, batch_size, seed, RandomRotation(max_rotation))
 
 
 def resize(images: Tensor, size: int) -> Tensor:

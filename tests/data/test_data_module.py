@@ -58,19 +58,17 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(tmp_path):
 
 
 @pytest.mark.parametrize("make", [MNIST, FashionMNIST, Digits])
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("batch_size", 0),
-        ("max_rotation", -1.0),
-        ("max_rotation", 181.0),
-        ("max_rotation", math.nan),
-        ("seed", -1),
-    ],
-)
+@pytest.mark.parametrize(("argument", "value"), [("batch_size", 0), ("seed", -1)])
 def test_impossible_arguments_are_refused_by_name(make, argument, value):
     with pytest.raises(ConfigurationError, match=f"{argument}={value}: must be"):
         make(**{argument: value})
+
+
+@pytest.mark.parametrize("make", [MNIST, FashionMNIST, Digits])
+@pytest.mark.parametrize("value", [-1.0, 181.0, math.nan])
+def test_impossible_rotations_are_refused(make, value):
+    with pytest.raises(ConfigurationError, match=f"max_rotation={value}: must be"):
+        make(max_rotation=value)
 
 
 def test_a_loader_before_setup_says_what_to_call():
