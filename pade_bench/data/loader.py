@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pade_bench.data.augmentation import Augmentation
+from pade_bench.errors import ConfigurationError
 from pade_bench.seeding import epoch_seed
 
 
@@ -36,25 +38,71 @@ class Normalization(NamedTuple):
         return images.div_(255).sub_(mean).div_(std)
 
 
+class Shard(NamedTuple):
+    """Which of the processes that train together this one is."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+ALONE = Shard()
+
+
+def shares(n: int, batch_size: int, shard: Shard, keep_all: bool) -> list[slice]:
+    """Return which of ``n`` images in a row this process takes for each of its batches.
+
+    The row is cut into global batches of ``batch_size`` images for each process, and each of
+    these, as evenly as possible and in order, into one part per process. Together the processes
+    take in each step what one process would with their number times ``batch_size``.
+
+    What is left at the end may be fewer images than there are processes. It is left out, or with
+    ``keep_all`` joins the global batch before it, so that every process has as many batches as
+    the others and none of them is empty.
+
+    Raises:
+        ConfigurationError: there are fewer images than processes.
+    """
+    rank, processes = shard
+    if n < processes:
+        raise ConfigurationError(
+            f"{n} image(s) cannot be shared by {processes} processes: use fewer processes or more "
+            "images."
+        )
+    whole, rest = divmod(n, batch_size * processes)
+    edges = [k * batch_size * processes for k in range(whole + 1)]
+    if rest >= processes:
+        edges.append(n)
+    elif keep_all:
+        edges[-1] = n
+    parts = []
+    for start, stop in pairwise(edges):
+        size, larger = divmod(stop - start, processes)
+        begin = start + rank * size + min(rank, larger)
+        parts.append(slice(begin, begin + size + (rank < larger)))
+    return parts
+
+
 class BatchLoader:
-    """Iterate over a split in its own order.
+    """Iterate over a split in its own order, every image once whatever the number of processes.
 
     Yields (B, C, H, W) float32 images and (B,) int64 labels on the device of the split; the
     last batch holds what is left.
     """
 
-    def __init__(self, split: Split, batch_size: int, normalize: Normalization) -> None:
+    def __init__(
+        self, split: Split, batch_size: int, normalize: Normalization, shard: Shard = ALONE
+    ) -> None:
         self.split = split
-        self.batch_size = batch_size
         self.normalize = normalize
+        self.parts = shares(len(split.labels), batch_size, shard, keep_all=True)
 
     def __len__(self) -> int:
-        return -(-len(self.split.labels) // self.batch_size)
+        return len(self.parts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        images, labels = (tensor.split(self.batch_size) for tensor in self.split)
-        for batch, label in zip(images, labels, strict=True):
-            yield self.normalize(batch.float()), label
+        images, labels = self.split
+        for part in self.parts:
+            yield self.normalize(images[part].float()), labels[part]
 
 
 class EpochSampler:
@@ -76,9 +124,17 @@ class EpochSampler:
         """Return a fresh CPU generator for ``stream`` (``order`` or ``augmentation``)."""
         return torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch, stream))
 
+    def order(self, n: int) -> Tensor:
+        """Return the order of ``n`` images in this epoch, on the CPU."""
+        # Drawn on the CPU, whose generator gives the same numbers on every machine.
+        return torch.randperm(n, generator=self.generator("order"))
 
-class ShuffledLoader(BatchLoader):
-    """Iterate over a split in a new order each epoch, each image augmented anew."""
+
+class ShuffledLoader:
+    """Iterate over a split in a new order each epoch, each image augmented anew.
+
+    Yields what :class:`BatchLoader` yields. Every process makes the same number of steps.
+    """
 
     def __init__(
         self,
@@ -87,22 +143,25 @@ class ShuffledLoader(BatchLoader):
         normalize: Normalization,
         augment: Augmentation,
         sampler: EpochSampler,
+        shard: Shard = ALONE,
     ) -> None:
-        super().__init__(split, batch_size, normalize)
+        self.split = split
+        self.normalize = normalize
         self.augment = augment
         self.sampler = sampler
+        self.parts = shares(len(split.labels), batch_size, shard, keep_all=False)
+
+    def __len__(self) -> int:
+        return len(self.parts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.split
         n, device = len(labels), labels.device
-        # Drawn on the CPU, whose generator gives the same numbers on every machine; the draws
-        # belong to the images, not to their places in the order.
-        order = torch.randperm(n, generator=self.sampler.generator("order"))
+        order = self.sampler.order(n)
+        # The draws belong to the images, not to their places in the order.
         drawn = self.augment.draw(n, self.sampler.generator("augmentation"))[order].to(device)
         order = order.to(device)
-        for index, draw in zip(
-            order.split(self.batch_size), drawn.split(self.batch_size), strict=True
-        ):
+        for part in self.parts:
             # index_select: ten times as fast as images[index] for uint8 on the CPU.
-            batch = images.index_select(0, index).float()
-            yield self.normalize(self.augment(batch, draw)), labels[index]
+            batch = images.index_select(0, order[part]).float()
+            yield self.normalize(self.augment(batch, drawn[part])), labels[order[part]]

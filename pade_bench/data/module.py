@@ -14,9 +14,11 @@ from torch.nn import functional as F
 
 from pade_bench.data.augmentation import Augmentation, RandomRotation
 from pade_bench.data.loader import (
+    ALONE,
     BatchLoader,
     EpochSampler,
     Normalization,
+    Shard,
     ShuffledLoader,
     Split,
 )
@@ -31,9 +33,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     The test split serves for validation too: the paper reports the test accuracy after every
     epoch, and no choice is made by it.
 
+    Where several processes train together, each gets its share of every batch, see
+    :func:`pade_bench.data.loader.shares`.
+
     Args:
         root: folder of the data.
-        batch_size: images in a batch; the last of an epoch may hold fewer.
+        batch_size: images in a batch of each process; the last of an epoch may hold fewer.
         seed: the order and the augmentation of epoch k depend on (seed, k) alone.
 
     Raises:
@@ -80,13 +85,18 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """The device of the trainer, the CPU without one."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
+    @property
+    def shard(self) -> Shard:
+        """This process among those of the trainer."""
+        return Shard(self.trainer.global_rank, self.trainer.world_size) if self.trainer else ALONE
+
 
 class InMemoryImages(ImageDataModule):
     """A data set held in memory as uint8, on the training device, and augmented there.
 
     Args:
         root: folder of the data.
-        batch_size: images in a batch.
+        batch_size: images in a batch of each process.
         seed: of the order and the augmentation.
         augment: what is done to training images.
     """
@@ -129,12 +139,13 @@ class InMemoryImages(ImageDataModule):
             self.normalization,
             self.augment,
             EpochSampler(self.seed),
+            self.shard,
         )
 
     def val_dataloader(self) -> BatchLoader:
         """Return the test split as it is, in its own order."""
         _, test = self._loaded()
-        return BatchLoader(test, self.batch_size, self.normalization)
+        return BatchLoader(test, self.batch_size, self.normalization, self.shard)
 
     def _loaded(self) -> tuple[Split, Split]:
         if self._splits is None:
@@ -147,7 +158,7 @@ class RotatedImages(InMemoryImages):
 
     Args:
         root: folder of the data.
-        batch_size: images in a batch.
+        batch_size: images in a batch of each process.
         max_rotation: training images are turned by up to this angle, in degrees.
         seed: of the order and the augmentation.
 

@@ -1,6 +1,7 @@
 """The data modules inside Lightning: epochs, resuming, and arguments that cannot be."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -82,3 +83,19 @@ def test_the_test_split_serves_for_validation_and_test():
     for loader in (data.val_dataloader(), data.test_dataloader()):
         assert sum(len(labels) for _, labels in loader) == 360
     assert sum(len(labels) for _, labels in data.train_dataloader()) == 1437
+
+
+def test_processes_that_train_together_share_every_batch():
+    shares = []
+    for rank in range(3):
+        data = Digits(batch_size=100)
+        data.setup()
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=3)
+        shares.append([labels for _, labels in data.train_dataloader()])
+        assert len(data.val_dataloader()) == 2
+    data = Digits(batch_size=300)
+    data.setup()
+    for labels, *parts in zip(
+        (labels for _, labels in data.train_dataloader()), *shares, strict=True
+    ):
+        assert torch.equal(torch.cat(parts), labels)

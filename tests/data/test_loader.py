@@ -5,6 +5,8 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torchvision import transforms
 
 from pade_bench.data.augmentation import RandomRotation
@@ -12,9 +14,12 @@ from pade_bench.data.loader import (
     BatchLoader,
     EpochSampler,
     Normalization,
+    Shard,
     ShuffledLoader,
     Split,
+    shares,
 )
+from pade_bench.errors import ConfigurationError
 
 NORMALIZE = Normalization(mean=(0.1307,), std=(0.3081,))
 N = 103
@@ -131,3 +136,61 @@ def test_iterating_leaves_the_data_as_it_was(split, stream):
     stream()
     list(BatchLoader(split, 16, NORMALIZE))
     assert torch.equal(split.images, before)
+
+
+def sharded(processes, make, *arguments):
+    """Return what ``make`` gives each process: a list of batches."""
+    return [list(make(*arguments, Shard(rank, processes))) for rank in range(processes)]
+
+
+@settings(deadline=None)
+@given(n=st.integers(1, 200), batch_size=st.integers(1, 20), processes=st.integers(1, 8))
+@example(n=17, batch_size=4, processes=4)  # one image is left, for four processes
+@example(n=3, batch_size=20, processes=3)
+def test_processes_share_what_one_would_take_at_once(n, batch_size, processes):
+    if n < processes:
+        with pytest.raises(ConfigurationError, match=rf"{n} image\(s\) .* {processes} processes"):
+            shares(n, batch_size, Shard(0, processes), keep_all=True)
+        return
+    row = torch.arange(n)
+    for keep_all in (False, True):
+        parts = [
+            [row[part] for part in shares(n, batch_size, Shard(rank, processes), keep_all)]
+            for rank in range(processes)
+        ]
+        alone = list(row.split(batch_size * processes))
+        if len(alone[-1]) < processes:
+            rest = alone.pop()
+            if keep_all:
+                alone[-1] = torch.cat((alone[-1], rest))
+        for whole, *batches in zip(alone, *parts, strict=True):  # as many steps in every process
+            assert torch.equal(torch.cat(batches), whole)
+            for batch, expected in zip(batches, whole.tensor_split(processes), strict=True):
+                assert torch.equal(batch, expected)
+                assert len(batch)
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(8, 60), batch_size=st.integers(1, 9), processes=st.integers(1, 8))
+def test_the_processes_together_see_the_images_of_one(n, batch_size, processes):
+    pixels = torch.arange(n * 8 * 8) * 17 % 251
+    split = Split(pixels.to(torch.uint8).view(n, 1, 8, 8), torch.arange(n))
+
+    def trained(batch_size, shard):
+        sampler = EpochSampler(seed=1)
+        sampler.set_epoch(2)
+        return ShuffledLoader(split, batch_size, NORMALIZE, RandomRotation(30.0), sampler, shard)
+
+    def tested(shard):
+        return BatchLoader(split, batch_size, NORMALIZE, shard)
+
+    parts = sharded(processes, trained, batch_size)
+    alone = list(trained(batch_size * processes, Shard()))
+    left_out = 0 < n % (batch_size * processes) < processes
+    for whole, *batches in zip(alone[: len(alone) - left_out], *parts, strict=True):
+        for together, expected in zip(zip(*batches, strict=True), whole, strict=True):
+            assert torch.equal(torch.cat(together), expected)
+    labels = [
+        batch[1] for batches in zip(*sharded(processes, tested), strict=True) for batch in batches
+    ]
+    assert torch.equal(torch.cat(labels), split.labels)
