@@ -44,14 +44,16 @@ class SaveLast(Checkpoint):
         self.run = run
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._write_progress(pl_module)
+        self._write_progress(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not pl_module.diverged:
             trainer.save_checkpoint(self.run.checkpoint, weights_only=False)
-            self._write_progress(pl_module)
+            self._write_progress(trainer, pl_module)
 
-    def _write_progress(self, pl_module: Any) -> None:
+    def _write_progress(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return  # one of several processes speaks for all; two would take each other's file
         with writing_to(self.run.directory):
             self.run.write_progress(pl_module.history["seconds"])
 
