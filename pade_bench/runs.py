@@ -25,10 +25,11 @@ import json
 import os
 import socket
 import traceback
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -42,6 +43,11 @@ PLACE_SETTINGS = (
     "trainer.accelerator",
     "trainer.progress_bar",
 )
+
+# A file's lock is held by every process that has inherited it. Those that a training forks, to
+# decode images, must not hold its run: they may live a little longer.
+_locks: weakref.WeakSet[IO[str]] = weakref.WeakSet()
+os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _locks])
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,7 @@ class Run:
         with writing_to(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = open(self.directory / "lock", "a+")  # noqa: SIM115 - closed below
+            _locks.add(lock)
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

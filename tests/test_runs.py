@@ -1,6 +1,7 @@
 """A run has one home, and nothing in it is lost."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -115,6 +116,26 @@ def test_the_lock_of_a_killed_process_does_not_stay(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     with make(tmp_path).claim():
         pass
+
+
+def test_a_process_forked_by_the_training_does_not_hold_the_run(tmp_path):
+    processes = multiprocessing.get_context("fork")
+    started, over = processes.Event(), processes.Event()
+
+    def work():
+        started.set()
+        over.wait()
+
+    with make(tmp_path).claim():
+        child = processes.Process(target=work)
+        child.start()
+        started.wait()
+    try:
+        with make(tmp_path).claim():
+            assert child.is_alive()
+    finally:
+        over.set()
+        child.join()
 
 
 HOLD = """
