@@ -33,8 +33,15 @@ class RotatedDataConfig(DataConfig):
     max_rotation: float = MISSING
 
 
+@dataclass
+class CroppedDataConfig(DataConfig):
+    """Images in memory that are shifted and mirrored: CIFAR-10."""
+
+    padding: int = MISSING
+
+
 # Each file of configs/data names the one that holds its settings in its defaults list.
-DATA_SCHEMAS = {"rotated_data": RotatedDataConfig}
+DATA_SCHEMAS = {"rotated_data": RotatedDataConfig, "cropped_data": CroppedDataConfig}
 
 
 @dataclass
@@ -146,6 +153,7 @@ _RANGES: dict[str, Check] = {
     "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 2^32 - 1"),
     "data.batch_size": _POSITIVE,
     "data.max_rotation": (lambda v: 0 <= v <= 180, "an angle from 0 to 180 degrees"),
+    "data.padding": (lambda v: v >= 0, "a whole number of pixels, at least 0"),
     "trainer.max_epochs": _POSITIVE,
     "trainer.devices": _POSITIVE,
     "trainer.accumulate_batches": _POSITIVE,

@@ -52,6 +52,31 @@ class RandomRotation(Augmentation):
         return rotate(images, drawn)
 
 
+class RandomCropAndFlip(Augmentation):
+    """Shift each image by up to ``padding`` pixels either way and mirror every other one.
+
+    What ``torchvision.transforms.RandomCrop(size, padding)`` and then ``RandomHorizontalFlip()``
+    do to one image of that size: every offset is equally likely, 0 outside.
+
+    Raises:
+        ConfigurationError: ``padding`` is negative.
+    """
+
+    def __init__(self, padding: int) -> None:
+        if padding < 0:
+            raise ConfigurationError(f"padding={padding}: must be at least 0 pixels.")
+        self.padding = padding
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw (row, column, flip) for ``n`` images: (n, 3), see :func:`crop_and_flip`."""
+        corners = torch.randint(2 * self.padding + 1, (n, 2), generator=generator)
+        return torch.cat((corners, torch.randint(2, (n, 1), generator=generator)), dim=1)
+
+    def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """Shift and mirror the images."""
+        return crop_and_flip(images, drawn, self.padding)
+
+
 def rotations(degrees: Tensor) -> Tensor:
     """Return (cos, sin) of N counter-clockwise angles: (N, 2) in float32.
 
@@ -90,6 +115,32 @@ def rotate(images: Tensor, cos_sin: Tensor) -> Tensor:
         (sin_N1 / half_H * x_W)[:, None, :], (cos_N1 / half_H * y_H)[:, :, None], out=grid[..., 1]
     )
     return F.grid_sample(images, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+
+
+def crop_and_flip(images: Tensor, corner_flip: Tensor, padding: int) -> Tensor:
+    """Pad each image with zeros, cut its size out again elsewhere, and mirror it if told.
+
+    Args:
+        images: (N, C, H, W).
+        corner_flip: (N, 3) integers on the same device: the row and the column of the cut's first
+            pixel in the padded image, each from 0 to ``2 * padding``; 1 to mirror the cut left
+            to right, else 0.
+        padding: zeros on every side, in pixels.
+
+    Returns:
+        (N, C, H, W), equal to ``pad``, ``crop`` and ``hflip`` of torchvision of each image.
+    """
+    n, channels, height, width = images.shape
+    padded = F.pad(images, (padding,) * 4)
+    row_N1, column_N1, flip_N1 = corner_flip.split(1, dim=1)
+    x_W = torch.arange(width, device=images.device)
+    y_H = torch.arange(height, device=images.device)
+    rows_NH = row_N1 + y_H
+    columns_NW = column_N1 + torch.where(flip_N1 == 1, width - 1 - x_W, x_W)
+    # One gather from the flattened image: the fastest of the ways that were timed on the CPU.
+    source = rows_NH[:, :, None] * padded.shape[-1] + columns_NW[:, None, :]
+    source_NCP = source.view(n, 1, height * width).expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, source_NCP).view(n, channels, height, width)
 
 
 def _centred(size: int, device: torch.device) -> Tensor:

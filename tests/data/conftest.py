@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cifar_files import CIFARFiles
 
 from pade_bench.data import mnist
 
@@ -59,6 +60,12 @@ def fashion_files(monkeypatch):
     files = Files(seed=2)
     monkeypatch.setitem(mnist.OFFICIAL_MD5, "FashionMNIST", files.md5())
     return files
+
+
+@pytest.fixture
+def cifar_files(monkeypatch):
+    """Small files that pass for the official CIFAR-10."""
+    return CIFARFiles.official(monkeypatch)
 
 
 @pytest.fixture

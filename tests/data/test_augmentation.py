@@ -1,12 +1,19 @@
-"""Rotations are torchvision's, and are drawn from the generator they are given."""
+"""Augmentations are torchvision's, and are drawn from the generator they are given."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms
 from torchvision.transforms import functional as reference
 
-from pade_bench.data.augmentation import RandomRotation, rotate, rotations
+from pade_bench.data.augmentation import (
+    RandomCropAndFlip,
+    RandomRotation,
+    crop_and_flip,
+    rotate,
+    rotations,
+)
 
 
 def noise(n, channels=1, height=32, width=32):
@@ -82,8 +89,62 @@ def test_angles_are_uniform_within_the_limit():
     assert (counts - 2000).abs().max() < 5 * 2000**0.5
 
 
+def every_crop(padding):
+    """Return every (row, column, flip) that there is."""
+    side = torch.arange(2 * padding + 1)
+    return torch.cartesian_prod(side, side, torch.arange(2))
+
+
+@pytest.mark.parametrize(
+    ("channels", "height", "width", "padding"), [(3, 32, 32, 4), (1, 17, 28, 2), (2, 5, 5, 7)]
+)
+def test_crop_and_flip_is_torchvisions_for_every_draw(channels, height, width, padding):
+    drawn = every_crop(padding)
+    images = noise(len(drawn), channels, height, width)
+    changed = crop_and_flip(images.float(), drawn, padding)
+    for image, (row, column, flip), result in zip(images, drawn.tolist(), changed, strict=True):
+        expected = reference.crop(reference.pad(image, padding), row, column, height, width)
+        assert torch.equal(result, reference.hflip(expected) if flip else expected)
+
+
+def test_crops_are_drawn_as_torchvision_draws_them():
+    drawn = RandomCropAndFlip(4).draw(16_200, torch.Generator().manual_seed(0))
+    kinds, counts = drawn.unique(dim=0, return_counts=True)
+    assert torch.equal(kinds, every_crop(4))  # each offset and flip, and no other
+    assert (counts - 100).abs().max() < 5 * 100**0.5
+    # torchvision's own draws from an image whose pixels say where they come from.
+    place = torch.arange(1, 1 + 32 * 32).view(1, 32, 32)
+    crop = transforms.RandomCrop(32, padding=4)
+    corners = {tuple(offset(crop(place)[0])) for _ in range(2000)}
+    assert corners == {(row - 4, column - 4) for row, column, _ in kinds.tolist()}
+
+
+def offset(cut):
+    """Return how far a cut out of numbered pixels lies below and right of the whole."""
+    row, column = (cut > 0).nonzero()[0].tolist()
+    number = cut[row, column].item() - 1
+    return number // 32 - row, number % 32 - column
+
+
+def test_nothing_padded_is_only_mirrored():
+    images = noise(50, 3).float()
+    drawn = RandomCropAndFlip(0).draw(50, torch.Generator().manual_seed(0))
+    mirrored = RandomCropAndFlip(0)(images, drawn)
+    for image, (_, _, flip), result in zip(images, drawn.tolist(), mirrored, strict=True):
+        assert torch.equal(result, image.flip(-1) if flip else image)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_rotation_is_the_same_on_a_gpu():
     images, drawn = noise(500).float(), rotations(degrees(500, 30))
     assert torch.equal(rotate(images.cuda(), drawn.cuda()).cpu(), rotate(images, drawn))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_crop_and_flip_is_the_same_on_a_gpu():
+    drawn = every_crop(4)
+    images = noise(len(drawn), 3).float()
+    on_gpu = crop_and_flip(images.cuda(), drawn.cuda(), 4)
+    assert torch.equal(on_gpu.cpu(), crop_and_flip(images, drawn, 4))

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.nn import functional as F
 
-from pade_bench.data import MNIST, Digits, FashionMNIST
+from pade_bench.data import CIFAR10, MNIST, Digits, FashionMNIST
 from pade_bench.errors import ConfigurationError
 
 
@@ -58,7 +58,7 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(tmp_path):
     assert whole[0][2] != whole[3][2] != whole[6][2]
 
 
-@pytest.mark.parametrize("make", [MNIST, FashionMNIST, Digits])
+@pytest.mark.parametrize("make", [MNIST, FashionMNIST, Digits, CIFAR10])
 @pytest.mark.parametrize(("argument", "value"), [("batch_size", 0), ("seed", -1)])
 def test_impossible_arguments_are_refused_by_name(make, argument, value):
     with pytest.raises(ConfigurationError, match=f"{argument}={value}: must be"):
@@ -70,6 +70,11 @@ def test_impossible_arguments_are_refused_by_name(make, argument, value):
 def test_impossible_rotations_are_refused(make, value):
     with pytest.raises(ConfigurationError, match=f"max_rotation={value}: must be"):
         make(max_rotation=value)
+
+
+def test_a_negative_padding_is_refused():
+    with pytest.raises(ConfigurationError, match="padding=-1: must be"):
+        CIFAR10(padding=-1)
 
 
 def test_a_loader_before_setup_says_what_to_call():

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torchvision import transforms
 
-from pade_bench.data.augmentation import RandomRotation
+from pade_bench.data.augmentation import RandomCropAndFlip, RandomRotation
 from pade_bench.data.loader import (
     BatchLoader,
     EpochSampler,
@@ -171,15 +171,20 @@ def test_processes_share_what_one_would_take_at_once(n, batch_size, processes):
 
 
 @settings(deadline=None, max_examples=30)
-@given(n=st.integers(8, 60), batch_size=st.integers(1, 9), processes=st.integers(1, 8))
-def test_the_processes_together_see_the_images_of_one(n, batch_size, processes):
+@given(
+    n=st.integers(8, 60),
+    batch_size=st.integers(1, 9),
+    processes=st.integers(1, 8),
+    augment=st.sampled_from([RandomRotation(30.0), RandomCropAndFlip(4)]),
+)
+def test_the_processes_together_see_the_images_of_one(n, batch_size, processes, augment):
     pixels = torch.arange(n * 8 * 8) * 17 % 251
     split = Split(pixels.to(torch.uint8).view(n, 1, 8, 8), torch.arange(n))
 
     def trained(batch_size, shard):
         sampler = EpochSampler(seed=1)
         sampler.set_epoch(2)
-        return ShuffledLoader(split, batch_size, NORMALIZE, RandomRotation(30.0), sampler, shard)
+        return ShuffledLoader(split, batch_size, NORMALIZE, augment, sampler, shard)
 
     def tested(shard):
         return BatchLoader(split, batch_size, NORMALIZE, shard)
