@@ -13,7 +13,15 @@ import torch
 
 from pade_bench import __version__, ops
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "cupy-cuda13x")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "numpy",
+    "pillow",
+    "cupy-cuda13x",
+)
 
 
 def provenance(device: torch.device, pade_units: bool) -> dict[str, Any]:

@@ -23,8 +23,7 @@ from pade_bench.models.filters import (
 from pade_bench.models.layers import channel_multiplier
 from pade_bench.runs import Run
 from pade_bench.schema import PruneConfig
-from pade_bench.targets import locate
-from pade_bench.training.fit import fit, make_classifier
+from pade_bench.training.fit import fit, make_classifier, make_data
 from pade_bench.training.pruned import Pruned, example, read_filters
 from pade_bench.training.reload import load_run
 
@@ -85,9 +84,7 @@ def _groups(run: Run) -> list[FilterGroup]:
                 f"activation: a network with {kind.__name__} cannot be pruned. Each of its "
                 "channels has several filters; the paper leaves Maxout out too (section 4.4)."
             )
-    return filter_groups(
-        classifier.network, kind, example(locate("data", run.config.data._target_))
-    )
+    return filter_groups(classifier.network, kind, example(make_data(run)))
 
 
 def _prune(before: Run, run: Run, groups: Sequence[FilterGroup]) -> Pruned:

@@ -38,6 +38,7 @@ from pade_bench.errors import RunError
 # Settings that say where and on what a run is made, not which run it is.
 PLACE_SETTINGS = (
     "data.root",
+    "data.workers",
     "runs_dir",
     "restart",
     "trainer.accelerator",

@@ -40,8 +40,21 @@ class CroppedDataConfig(DataConfig):
     padding: int = MISSING
 
 
+@dataclass
+class ImageNetConfig(DataConfig):
+    """Image files, of which a subset may be taken."""
+
+    classes: int | None = None
+    images_per_class: int | None = None
+    workers: int | None = None
+
+
 # Each file of configs/data names the one that holds its settings in its defaults list.
-DATA_SCHEMAS = {"rotated_data": RotatedDataConfig, "cropped_data": CroppedDataConfig}
+DATA_SCHEMAS = {
+    "rotated_data": RotatedDataConfig,
+    "cropped_data": CroppedDataConfig,
+    "imagenet_data": ImageNetConfig,
+}
 
 
 @dataclass
@@ -154,6 +167,9 @@ _RANGES: dict[str, Check] = {
     "data.batch_size": _POSITIVE,
     "data.max_rotation": (lambda v: 0 <= v <= 180, "an angle from 0 to 180 degrees"),
     "data.padding": (lambda v: v >= 0, "a whole number of pixels, at least 0"),
+    "data.classes": (lambda v: v is None or 2 <= v <= 1000, "2 to 1000, or null for all"),
+    "data.images_per_class": (lambda v: v is None or v >= 1, "at least 1, or null for all"),
+    "data.workers": (lambda v: v is None or v >= 0, "at least 0, or null to choose"),
     "trainer.max_epochs": _POSITIVE,
     "trainer.devices": _POSITIVE,
     "trainer.accumulate_batches": _POSITIVE,

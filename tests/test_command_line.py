@@ -38,6 +38,7 @@ MISTAKES = {
     "trainer.accelerator=cup": "Did you mean 'cpu'?",
     "model._target_=pade_bench.models.LeeNet": "Did you mean 'LeNet'?",
     "data._target_=pade_bench.dta.MNIST": "cannot import 'pade_bench.dta'",
+    "data._target_=torch.nn.ReLU": "is not a class of pade_bench.data.ImageDataModule",
     "data.batch_size=0": "data.batch_size=0: must be",
     "data.max_rotation=-3": "must be an angle from 0 to 180",
     "data.padding=4": "data.padding is no setting: data has _target_, batch_size, max_rotation",

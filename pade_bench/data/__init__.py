@@ -1,7 +1,9 @@
-"""Data sets that live in memory as uint8, on the device that trains, and are augmented there."""
+"""Data sets: in memory on the device that trains, or decoded from files by worker processes."""
 
 from pade_bench.data.cifar10 import CIFAR10
 from pade_bench.data.digits import Digits
+from pade_bench.data.imagenet import ImageNet
 from pade_bench.data.mnist import MNIST, FashionMNIST
+from pade_bench.data.module import ImageDataModule
 
-__all__ = ["CIFAR10", "MNIST", "Digits", "FashionMNIST"]
+__all__ = ["CIFAR10", "MNIST", "Digits", "FashionMNIST", "ImageDataModule", "ImageNet"]

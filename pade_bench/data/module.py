@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -79,6 +79,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     def test_dataloader(self) -> Batches:
         """Return the test split as it is, in its own order."""
         return self.val_dataloader()
+
+    def sample_images(self) -> Tensor:
+        """Return test images on the device, on which to look at what a network does."""
+        return next(iter(self.val_dataloader()))[0]
+
+    def record_entries(self) -> dict[str, Any]:
+        """Return what the record of a run says of its data."""
+        return {}
 
     @property
     def device(self) -> torch.device:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from pade_bench.activations import PAU, check_activation
 from pade_bench.activations.factory import activation_factory
+from pade_bench.data import ImageDataModule
+from pade_bench.errors import ConfigurationError
 from pade_bench.provenance import provenance
 from pade_bench.runs import Run, write_atomically, writing_to
 from pade_bench.targets import locate
@@ -62,10 +63,16 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
     return record
 
 
-def make_data(run: Run) -> pl.LightningDataModule:
+def make_data(run: Run) -> ImageDataModule:
     """Return the configured data module, with the run's seed."""
     arguments = dict(run.config.data)
-    return locate("data", arguments.pop("_target_"))(**arguments, seed=run.config.seed)
+    target = arguments.pop("_target_")
+    kind = locate("data", target)
+    if not (isinstance(kind, type) and issubclass(kind, ImageDataModule)):
+        raise ConfigurationError(
+            f"data._target_={target}: is not a class of pade_bench.data.ImageDataModule."
+        )
+    return kind(**arguments, seed=run.config.seed)
 
 
 def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
@@ -81,7 +88,7 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
     factory = activation_factory(dict(config.activation))
     sample = factory()
     check_activation(sample)
-    data = locate("data", config.data._target_)
+    data = make_data(run)
     torch.manual_seed(config.seed)
     network = locate("model", config.model._target_)(
         activation=factory, in_channels=data.in_channels, num_classes=data.num_classes
@@ -98,9 +105,7 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
     )
 
 
-def _train(
-    run: Run, classifier: Classifier, initial: nn.Module, data: pl.LightningDataModule
-) -> None:
+def _train(run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule) -> None:
     resume = run.checkpoint.exists()
     if resume:
         read_checkpoint(run.checkpoint)  # Lightning would not notice every damage
@@ -117,12 +122,12 @@ def _train(
 
 
 def _keep(
-    run: Run, classifier: Classifier, initial: nn.Module, data: pl.LightningDataModule
+    run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule
 ) -> dict[str, Any]:
     """Write the learned activations and the record, which is returned."""
-    images = next(iter(data.val_dataloader()))[0]
+    images = data.sample_images()
     layers = measure(classifier, initial, images)
-    record = make_record(run, classifier)
+    record = make_record(run, classifier) | data.record_entries()
     if run.pruned_share is not None:
         unpruned = make_classifier(run, Pruned({}))
         record |= {

@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from pade_bench.data import ImageDataModule
 from pade_bench.errors import RunError
 from pade_bench.models.filters import Filters, keep_filters, multiply_adds
 from pade_bench.runs import Run, write_atomically, writing_to
@@ -68,7 +68,7 @@ def keep(run: Run, filters: Filters) -> None:
 def prune(
     network: nn.Module,
     activation_type: type[nn.Module],
-    data: type[pl.LightningDataModule],
+    data: ImageDataModule,
     run: Run,
     pruned: Pruned,
 ) -> None:
@@ -83,7 +83,7 @@ def prune(
         network.load_state_dict(pruned.activations, strict=False)
 
 
-def example(data: Any) -> Tensor:
+def example(data: ImageDataModule) -> Tensor:
     """Return an empty image of a data set, in a batch of one."""
     return torch.zeros(1, data.in_channels, data.image_size, data.image_size)
 

@@ -105,8 +105,7 @@ class TensorBoard(Checkpoint):
                 self.writer.add_scalar(f"parameters_of_layer_{i + 1}/{name}", value, step)
         every = max(1, trainer.max_epochs // FIGURES_PER_RUN)
         if step % every == 0 or step == trainer.max_epochs:
-            images, _ = next(iter(trainer.datamodule.val_dataloader()))
-            curves = measure(pl_module, self.initial, images)
+            curves = measure(pl_module, self.initial, trainer.datamodule.sample_images())
             # A card is as high as wide, so are the panels together.
             columns = math.ceil(math.sqrt(len(curves)))
             figure = draw_activations(curves, f"after epoch {step}", columns)

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.nn import functional as F
 
-from pade_bench.data import CIFAR10, MNIST, Digits, FashionMNIST
+from pade_bench.data import CIFAR10, MNIST, Digits, FashionMNIST, ImageNet
 from pade_bench.errors import ConfigurationError
 
 
@@ -58,7 +58,7 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(tmp_path):
     assert whole[0][2] != whole[3][2] != whole[6][2]
 
 
-@pytest.mark.parametrize("make", [MNIST, FashionMNIST, Digits, CIFAR10])
+@pytest.mark.parametrize("make", [MNIST, FashionMNIST, Digits, CIFAR10, ImageNet])
 @pytest.mark.parametrize(("argument", "value"), [("batch_size", 0), ("seed", -1)])
 def test_impossible_arguments_are_refused_by_name(make, argument, value):
     with pytest.raises(ConfigurationError, match=f"{argument}={value}: must be"):
@@ -77,9 +77,10 @@ def test_a_negative_padding_is_refused():
         CIFAR10(padding=-1)
 
 
-def test_a_loader_before_setup_says_what_to_call():
-    with pytest.raises(RuntimeError, match=r"Call setup\(\) of Digits"):
-        Digits().train_dataloader()
+@pytest.mark.parametrize("make", [Digits, ImageNet])
+def test_a_loader_before_setup_says_what_to_call(make):
+    with pytest.raises(RuntimeError, match=rf"Call setup\(\) of {make.__name__}"):
+        make().train_dataloader()
 
 
 def test_the_test_split_serves_for_validation_and_test():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torchvision import transforms
 
 from pade_bench.data.augmentation import RandomCropAndFlip, RandomRotation
+from pade_bench.data.decoding import Requests
 from pade_bench.data.loader import (
     BatchLoader,
     EpochSampler,
@@ -199,3 +200,28 @@ def test_the_processes_together_see_the_images_of_one(n, batch_size, processes, 
         batch[1] for batches in zip(*sharded(processes, tested), strict=True) for batch in batches
     ]
     assert torch.equal(torch.cat(labels), split.labels)
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(8, 200),
+    batch_size=st.integers(1, 20),
+    processes=st.integers(1, 8),
+    epoch=st.integers(0, 5),
+)
+def test_requests_for_files_are_shared_like_batches(n, batch_size, processes, epoch):
+    sampler = EpochSampler(seed=1)
+    sampler.set_epoch(epoch)
+
+    def requests(batch_size, sampler, shard):
+        return Requests(n, batch_size, shard, sampler)
+
+    parts = sharded(processes, requests, batch_size, sampler)
+    alone = list(requests(batch_size * processes, sampler, Shard()))
+    assert [i for _, indices in alone for i in indices] == sampler.order(n).tolist()
+    left_out = 0 < n % (batch_size * processes) < processes
+    for whole, *batches in zip(alone[: len(alone) - left_out], *parts, strict=True):
+        assert whole == (epoch, [i for _, indices in batches for i in indices])
+        assert {number for number, _ in batches} == {epoch}
+    steps = zip(*sharded(processes, requests, batch_size, None), strict=True)
+    assert [i for step in steps for _, indices in step for i in indices] == list(range(n))

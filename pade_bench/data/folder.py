@@ -1,0 +1,111 @@
+"""Image files in one folder per class: listed, and decoded one at a time."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from pade_bench.errors import DataError
+
+
+class FolderSplit:
+    """The image files in the folders of some classes, sorted by class and name.
+
+    Files with other endings than torchvision's ``ImageFolder`` takes are passed over.
+
+    Args:
+        folder: holds a folder for each class.
+        classes: the names of the classes, whose numbers are their labels.
+        per_class: the most images of a class, the first by name; None for all.
+        replaces: whether another image stands in for one that is corrupt.
+
+    Raises:
+        DataError: a class has no images.
+    """
+
+    def __init__(
+        self, folder: Path, classes: Sequence[str], per_class: int | None, replaces: bool
+    ) -> None:
+        self.folder = folder
+        self.classes = list(classes)
+        self.replaces = replaces
+        names = [image_names(folder / name)[:per_class] for name in classes]
+        sizes = [len(names_of_class) for names_of_class in names]
+        if 0 in sizes:
+            raise DataError(
+                f"{folder / self.classes[sizes.index(0)]} holds no images "
+                f"({', '.join(IMG_EXTENSIONS)})."
+            )
+        # One array and not a million texts: workers share its memory for good, where touching a
+        # Python object copies its page.
+        self.names = np.array([os.fsencode(name) for group in names for name in group])
+        self.labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        self.ends = np.cumsum(sizes)
+        self.sizes = dict(zip(self.classes, sizes, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Return where an image lies in the data set: split/class/file."""
+        file = os.fsdecode(self.names[index])
+        return f"{self.folder.name}/{self.classes[self.labels[index]]}/{file}"
+
+    def path(self, index: int) -> Path:
+        return self.folder.parent / self.name(index)
+
+    def substitutes(self, index: int) -> Iterator[int]:
+        """Yield the other images of the same class: those after this one, then the first ones."""
+        end = int(self.ends[self.labels[index]])
+        start = end - self.sizes[self.classes[self.labels[index]]]
+        yield from range(index + 1, end)
+        yield from range(start, index)
+
+
+def class_names(folder: Path) -> list[str]:
+    """Return the names of the folders in ``folder``, sorted, hidden ones aside."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the names of the image files in ``folder``, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.name.lower().endswith(IMG_EXTENSIONS))
+
+
+class CorruptImageError(Exception):
+    """A file's content is no complete image."""
+
+
+def decode(content: bytes) -> Tensor:
+    """Return the image in a file as (3, H, W) uint8, in red, green and blue.
+
+    Pillow decodes whatever the content is, not what the name says: ImageNet has a PNG and a few
+    CMYK pictures among its ``.JPEG`` files.
+
+    Raises:
+        CorruptImageError: it is no image, or damaged, or ends too early.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Of damaged EXIF data, which ImageNet has and which nothing here depends on.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                pixels = np.array(image.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise CorruptImageError("no kind of image that Pillow knows") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder may stumble over damaged data in any way
+        raise CorruptImageError(str(error) or type(error).__name__) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)

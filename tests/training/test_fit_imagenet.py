@@ -1,0 +1,117 @@
+"""A run on image files: trained, resumed to the same bits, and the corrupt ones in its record."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+
+import pytest
+import torch
+from image_files import corrupt, write_images
+
+from pade_bench.data import ImageNet
+from pade_bench.evaluate import evaluate
+from pade_bench.training import fit
+from pade_bench.training.module import Classifier
+
+
+@pytest.fixture
+def image_run(make_run, tmp_path, monkeypatch):
+    """Return a function that makes a run of LeNet on small versions of some images."""
+    write_images(tmp_path / "images", classes=3, train=8, test=5)
+    corrupt(tmp_path / "images" / "train" / "n00000001" / "train_2.JPEG")
+    corrupt(tmp_path / "images" / "val" / "n00000002" / "val_0.JPEG")
+    monkeypatch.setattr(ImageNet, "image_size", 32)
+
+    def make(*overrides):
+        return make_run(
+            "data=imagenet", "model=lenet", "activation=relu", f"data.root={tmp_path / 'images'}",
+            "data.batch_size=5", "data.classes=3", "trainer.max_epochs=2", *overrides,
+        )  # fmt: skip
+
+    return make
+
+
+CORRUPT = {"count": 2, "files": ["train/n00000001/train_2.JPEG", "val/n00000002/val_0.JPEG"]}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_corrupt_images_are_named_once_and_recorded(workers, image_run, capfd):
+    run = image_run(f"data.workers={workers}")
+    record = fit(run)
+    assert record["status"] == "finished"
+    assert record["corrupt_images"] == CORRUPT
+    assert json.loads((run.directory / "record.json").read_text()) == record
+    said = [line for line in capfd.readouterr().err.splitlines() if "is corrupt" in line]
+    assert sorted(line.split()[1] for line in said) == CORRUPT["files"]
+    now, recorded, images = evaluate(run.directory)
+    assert images == 14
+    assert now == pytest.approx(recorded)
+
+
+class Interrupted(Exception):
+    """Stands for the end of the process."""
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits_with_other_workers(
+    image_run, tmp_path, monkeypatch
+):
+    whole = image_run("data.workers=2", f"runs_dir={tmp_path / 'whole'}")
+    fit(whole)
+    step = Classifier.training_step
+
+    def interrupt(self, batch, index):
+        if self.current_epoch == 1 and index == 1:
+            raise Interrupted
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", interrupt)
+        with pytest.raises(Interrupted):
+            fit(image_run("data.workers=1", f"runs_dir={tmp_path / 'cut'}"))
+    assert not multiprocessing.active_children()
+    cut = image_run("data.workers=0", f"runs_dir={tmp_path / 'cut'}")
+    assert cut.directory.parent.name == whole.directory.parent.name
+    fit(cut)
+    weights = [torch.load(r.checkpoint, weights_only=True)["state_dict"] for r in (whole, cut)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    records = [r.record() for r in (whole, cut)]
+    for key in ("test_accuracy_per_epoch", "train_loss_per_epoch", "corrupt_images"):
+        assert records[0][key] == records[1][key]
+
+
+def test_corrupt_images_are_recorded_though_only_the_record_was_missing(image_run):
+    run = image_run("data.workers=0", "trainer.max_epochs=1")
+    fit(run)
+    (run.directory / "record.json").unlink()
+    assert fit(run)["corrupt_images"] == CORRUPT
+
+
+def test_mobilenetv2_trains_on_photographs_of_the_full_size(make_run, tmp_path):
+    write_images(tmp_path, classes=2, train=4, test=2, width=300, height=240)
+    corrupt(tmp_path / "train" / "n00000001" / "train_2.JPEG")
+    run = make_run(
+        "data=imagenet", "model=mobilenetv2_imagenet", "activation=relu", f"data.root={tmp_path}",
+        "data.classes=2", "data.batch_size=4", "data.workers=2", "trainer.max_epochs=1",
+    )  # fmt: skip
+    record = fit(run)
+    assert (record["status"], record["activation_layers"]) == ("finished", 35)
+    assert record["corrupt_images"] == {"count": 1, "files": ["train/n00000001/train_2.JPEG"]}
+
+
+@pytest.mark.slow
+def test_processes_that_train_together_record_what_each_of_them_met(tmp_path):
+    write_images(tmp_path / "images", classes=3, train=8, test=8)
+    met = [f"train/n0000000{k}/train_{k}.JPEG" for k in range(2)]
+    met += ["val/n00000000/val_0.JPEG", "val/n00000002/val_7.JPEG"]  # of the first and the second
+    for name in met:
+        corrupt(tmp_path / "images" / name)
+    command = [
+        sys.executable, "-m", "pade_bench", "data=imagenet", "model=mobilenetv2_imagenet",
+        "activation=relu", "data.root=images", "data.classes=3", "data.batch_size=4",
+        "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=2",
+    ]  # fmt: skip
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (record,) = tmp_path.glob("runs/*/*/seed0/record.json")
+    assert json.loads(record.read_text())["corrupt_images"] == {"count": 4, "files": met}
+    assert all(name in result.stderr for name in met)
