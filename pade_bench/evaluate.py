@@ -10,11 +10,16 @@ import torch
 
 from pade_bench.errors import PadeBenchError, RunError
 from pade_bench.training.fit import make_data
+from pade_bench.training.module import count_correct
 from pade_bench.training.reload import completed, load_run, read_run
+
+Scores = dict[str, float]
+# What a record may hold, in the order in which they are counted, and what is said before them.
+ACCURACIES = {"test_accuracy": "", "test_top5_accuracy": "top-5 "}
 
 
 @torch.no_grad()
-def evaluate(path: Path, data_root: str | None = None) -> tuple[float, float, int]:
+def evaluate(path: Path, data_root: str | None = None) -> tuple[Scores, Scores, int]:
     """Score a run's network on its test set.
 
     Args:
@@ -22,7 +27,8 @@ def evaluate(path: Path, data_root: str | None = None) -> tuple[float, float, in
         data_root: where the data lies, if not where it lay in training.
 
     Returns:
-        the accuracy now and the recorded one, in percent, and the number of test images.
+        the accuracies now and the recorded ones, in percent by their names in the record, and
+        the number of test images.
 
     Raises:
         RunError: the run is not finished or cannot be loaded.
@@ -41,12 +47,16 @@ def evaluate(path: Path, data_root: str | None = None) -> tuple[float, float, in
     data.setup("validate")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     classifier.to(device)
-    correct = seen = 0
+    correct, seen = torch.zeros(2, dtype=torch.int64), 0
     for images, labels in data.val_dataloader():
-        predicted = classifier(images.to(device)).argmax(1).cpu()
-        correct += int((predicted == labels.cpu()).sum())
+        correct += count_correct(classifier(images.to(device)), labels.to(device)).cpu()
         seen += len(labels)
-    return 100 * correct / seen, record["test_accuracy"], seen
+    now = {
+        name: 100 * n / seen
+        for name, n in zip(ACCURACIES, correct.tolist(), strict=True)
+        if name in record
+    }
+    return now, {name: record[name] for name in now}, seen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,15 +71,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", metavar="DIR", help="where the data lies, if it has moved")
     options = parser.parse_args(arguments)
     try:
-        accuracy, recorded, images = evaluate(options.run, options.data)
+        now, recorded, images = evaluate(options.run, options.data)
     except PadeBenchError as error:
         print(f"pade_bench.evaluate: {error}", file=sys.stderr)
         return 2
-    difference = round((accuracy - recorded) * images / 100)
-    print(f"now      {accuracy:.4f} % of {images:,} test images")
-    print(f"recorded {recorded:.4f} %")
-    print("the same" if not difference else f"{difference:+d} images: not the same")
-    return 1 if difference else 0
+    differs = False
+    for name, accuracy in now.items():
+        difference = round((accuracy - recorded[name]) * images / 100)
+        differs |= difference != 0
+        print(f"{ACCURACIES[name]}now      {accuracy:.4f} % of {images:,} test images")
+        print(f"{ACCURACIES[name]}recorded {recorded[name]:.4f} %")
+        print("the same" if not difference else f"{difference:+d} images: not the same")
+    return 1 if differs else 0
 
 
 if __name__ == "__main__":

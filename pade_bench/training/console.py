@@ -27,9 +27,10 @@ class PrintEpochs(Checkpoint):
             print(f"{epoch}  diverged: the loss is not finite", flush=True)
             return
         last = {name: values[-1] for name, values in pl_module.history.items()}
+        top5 = f", top-5 {last['test_top5_accuracy']:.2f} %" if "test_top5_accuracy" in last else ""
         print(
             f"{epoch}  train loss {last['train_loss']:.4f}  "
-            f"test accuracy {last['test_accuracy']:.2f} %  {last['seconds']:.1f} s",
+            f"test accuracy {last['test_accuracy']:.2f} %{top5}  {last['seconds']:.1f} s",
             flush=True,
         )
 
@@ -38,7 +39,11 @@ def print_summary(run: Run, record: dict[str, Any]) -> None:
     """Say what came of a run, where everything lies, and what to try next."""
     names = run.names
     if record["status"] == "finished":
-        result = f"{record['test_accuracy']:.2f} % test accuracy after {record['epochs']} epochs"
+        top5 = record.get("test_top5_accuracy")
+        result = (
+            f"{record['test_accuracy']:.2f} % test accuracy"
+            f"{'' if top5 is None else f', {top5:.2f} % top-5'} after {record['epochs']} epochs"
+        )
     else:
         result = f"diverged in epoch {record['epochs'] + 1}: the loss was not finite"
     lines = {

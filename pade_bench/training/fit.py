@@ -22,6 +22,8 @@ from pade_bench.training.module import Classifier
 from pade_bench.training.pruned import Pruned, costs, keep, prune, read_filters
 from pade_bench.training.trainer import check_devices, make_trainer, rank
 
+MOST_CLASSES_WITHOUT_TOP5 = 10  # of as few, five guesses say little
+
 
 def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
     """Train a run to its end and return its record; resume it where it was interrupted.
@@ -102,6 +104,7 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
         config.seed,
         config.trainer.channels_last,
         config.trainer.compile,
+        top5=data.num_classes > MOST_CLASSES_WITHOUT_TOP5,
     )
 
 
@@ -148,7 +151,7 @@ def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
     history = classifier.history
     activations = [m for m in classifier.network.modules() if type(m) is classifier.activation_type]
     finished = not classifier.diverged
-    return {
+    record = {
         **run.names,
         "seed": run.config.seed,
         "status": "finished" if finished else "diverged",
@@ -165,6 +168,10 @@ def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
         "changes": run.changes,
         "provenance": provenance(classifier.device, issubclass(classifier.activation_type, PAU)),
     }
+    if (top5 := history.get("test_top5_accuracy")) is not None:
+        record["test_top5_accuracy"] = top5[-1] if finished else None
+        record["test_top5_accuracy_per_epoch"] = top5
+    return record
 
 
 def _count(module: nn.Module) -> int:

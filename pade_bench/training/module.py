@@ -22,8 +22,10 @@ class Classifier(pl.LightningModule):
     """Trains a network with cross-entropy and measures it on the test set after every epoch.
 
     ``history`` holds one value per complete epoch: ``train_loss`` (mean over the epoch's images,
-    measured while training), ``test_accuracy`` (percent) and ``seconds``. It travels in the
-    checkpoint, so a resumed run has the history of one that was never interrupted.
+    measured while training), ``test_accuracy`` (percent), for data of more than ten classes
+    ``test_top5_accuracy`` (percent of images whose label is among the five best guesses), and
+    ``seconds``. It travels in the checkpoint, so a resumed run has the history of one that was
+    never interrupted.
 
     Args:
         network: maps (N, C, H, W) images to (N, classes) logits.
@@ -32,6 +34,7 @@ class Classifier(pl.LightningModule):
         seed: what is random in epoch k depends on (seed, k) alone.
         channels_last: the memory format of images and weights.
         compile_network: run the network through torch.compile.
+        top5: measure the top-5 accuracy too.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Classifier(pl.LightningModule):
         seed: int,
         channels_last: bool = True,
         compile_network: bool = False,
+        top5: bool = False,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -57,6 +61,8 @@ class Classifier(pl.LightningModule):
             "test_accuracy": [],
             "seconds": [],
         }
+        if top5:
+            self.history["test_top5_accuracy"] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, classes) logits."""
@@ -95,20 +101,20 @@ class Classifier(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._correct = torch.zeros(2, dtype=torch.int64, device=self.device)
         self._images_tested = 0
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """Count the correct predictions of a batch."""
         images, labels = batch
-        self._correct += (self(images).argmax(1) == labels).sum()
+        self._correct += count_correct(self(images), labels)
         self._images_tested += len(labels)
 
     def on_train_epoch_end(self) -> None:
         # Lightning has measured the test accuracy by now: its validation loop is part of the epoch.
         loss = self._total(self._loss_sum).item() / self._total(self._images_seen).item()
-        correct, tested = self._total(self._correct), self._total(self._images_tested)
-        accuracy = 100 * correct.item() / tested.item()
+        tested = self._total(self._images_tested).item()
+        accuracy, top5 = (100 * n / tested for n in self._total(self._correct).tolist())
         if not math.isfinite(loss):
             self.diverged = True
             self.trainer.should_stop = True
@@ -117,6 +123,9 @@ class Classifier(pl.LightningModule):
         self.history["test_accuracy"].append(accuracy)
         self.history["seconds"].append(time.perf_counter() - self._began)
         metrics = {"loss": loss, "accuracy": accuracy}
+        if "test_top5_accuracy" in self.history:
+            self.history["test_top5_accuracy"].append(top5)
+            metrics["top-5"] = top5
         self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
 
     def _total(self, value: Tensor | int) -> Tensor:
@@ -131,3 +140,18 @@ class Classifier(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
         self.diverged = checkpoint["diverged"]
+
+
+def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Count the images whose label is the best guess, and those where it is among the best five.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,), int64.
+
+    Returns:
+        (2,), int64.
+    """
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    among_five = (best == labels[:, None]).any(dim=1)
+    return torch.stack(((logits.argmax(1) == labels).sum(), among_five.sum()))

@@ -21,7 +21,11 @@ from pade_bench.runs import Run, identity, writing_to
 from pade_bench.training.learned import learnable_activations, measure
 
 # TensorBoard sorts by name: these come first, before the activations and their parameters.
-ACCURACY, LOSS = "accuracy/test", "loss/train"
+CURVES = {
+    "test_accuracy": "accuracy/test",
+    "test_top5_accuracy": "accuracy/test_top5",
+    "train_loss": "loss/train",
+}
 FIGURES_PER_RUN = 20
 _TYPES = {
     bool: api_pb2.DATA_TYPE_BOOL,
@@ -49,7 +53,7 @@ class TensorBoard(Checkpoint):
             # An interrupted epoch may have left events: TensorBoard drops those after this step.
             self.writer = SummaryWriter(str(self.run.directory), purge_step=done + 1)
             if done == 0:
-                self._write_hyperparameters()
+                self._write_hyperparameters(pl_module)
                 self._write_activations(trainer, pl_module, step=0)
             self.writer.flush()
 
@@ -58,8 +62,8 @@ class TensorBoard(Checkpoint):
             return
         step = trainer.current_epoch + 1
         with writing_to(self.run.directory):
-            self.writer.add_scalar(LOSS, pl_module.history["train_loss"][-1], step)
-            self.writer.add_scalar(ACCURACY, pl_module.history["test_accuracy"][-1], step)
+            for name, curve in self._curves(pl_module).items():
+                self.writer.add_scalar(curve, pl_module.history[name][-1], step)
             self._write_activations(trainer, pl_module, step)
             self.writer.flush()
 
@@ -70,7 +74,10 @@ class TensorBoard(Checkpoint):
             self._add(_summary(metadata.SESSION_END_INFO_TAG, end))
             self.writer.close()
 
-    def _write_hyperparameters(self) -> None:
+    def _curves(self, pl_module: Any) -> dict[str, str]:
+        return {name: curve for name, curve in CURVES.items() if name in pl_module.history}
+
+    def _write_hyperparameters(self, pl_module: Any) -> None:
         settings = {
             **self.run.names,
             "seed": self.run.config.seed,
@@ -87,7 +94,10 @@ class TensorBoard(Checkpoint):
             api_pb2.HParamInfo(name=key, type=_TYPES[type(value)], differs=key in differing)
             for key, value in values.items()
         ]
-        metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in (ACCURACY, LOSS)]
+        metrics = [
+            api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag))
+            for tag in self._curves(pl_module).values()
+        ]
         experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics)
         self._add(_summary(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)))
         _, start, _ = hparams(values, {})

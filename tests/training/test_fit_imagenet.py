@@ -4,14 +4,19 @@ import json
 import multiprocessing
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from image_files import corrupt, write_images
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pade_bench import load_run
 from pade_bench.data import ImageNet
-from pade_bench.evaluate import evaluate
+from pade_bench.evaluate import evaluate, main
+from pade_bench.report.records import read_runs
 from pade_bench.training import fit
+from pade_bench.training.fit import make_data
 from pade_bench.training.module import Classifier
 
 
@@ -115,3 +120,42 @@ def test_processes_that_train_together_record_what_each_of_them_met(tmp_path):
     (record,) = tmp_path.glob("runs/*/*/seed0/record.json")
     assert json.loads(record.read_text())["corrupt_images"] == {"count": 4, "files": met}
     assert all(name in result.stderr for name in met)
+
+
+def test_top5_accuracy_is_measured_of_more_than_ten_classes(
+    make_run, tmp_path, monkeypatch, capsys
+):
+    write_images(tmp_path / "images", classes=12, train=3, test=2)
+    monkeypatch.setattr(ImageNet, "image_size", 32)
+    settings = (
+        "data=imagenet", "model=lenet", "activation=relu", f"data.root={tmp_path / 'images'}",
+        "data.batch_size=7", "data.workers=0", "trainer.max_epochs=2",
+    )  # fmt: skip
+    run = make_run(*settings, "data.classes=12")
+    record = fit(run)
+    assert record["test_top5_accuracy"] == record["test_top5_accuracy_per_epoch"][-1]
+    assert len(record["test_top5_accuracy_per_epoch"]) == 2
+    said = capsys.readouterr().out
+    assert f"top-5 {record['test_top5_accuracy']:.2f} %" in said
+    assert f"{record['test_top5_accuracy']:.2f} % top-5 after 2 epochs" in said
+    (result,), _ = read_runs(Path(run.config.runs_dir))
+    assert result.top5_accuracy == record["test_top5_accuracy"]
+    events = EventAccumulator(str(run.directory)).Reload().Scalars("accuracy/test_top5")
+    assert [e.value for e in events] == pytest.approx(record["test_top5_accuracy_per_epoch"])
+
+    # By its definition, from the network that the run left.
+    classifier, data = load_run(run.directory), make_data(run)
+    data.setup()
+    with torch.no_grad():
+        ranks = [
+            (classifier(images).argsort(1, descending=True) == labels[:, None]).int().argmax(1)
+            for images, labels in data.val_dataloader()
+        ]
+    ranks_N = torch.cat(ranks)
+    assert record["test_top5_accuracy"] == pytest.approx(100 * (ranks_N < 5).double().mean().item())
+    assert record["test_accuracy"] == pytest.approx(100 * (ranks_N < 1).double().mean().item())
+    assert main([str(run.directory)]) == 0
+    assert capsys.readouterr().out.count("the same") == 2
+
+    few = fit(make_run(*settings, "data.classes=10"))
+    assert "test_top5_accuracy" not in few

@@ -51,9 +51,10 @@ def test_the_network_is_rebuilt_from_configuration_and_checkpoint_alone(copy):
 
 
 def test_it_gets_the_recorded_accuracy(trained, capsys):
-    accuracy, recorded, images = evaluate(trained)
+    now, recorded, images = evaluate(trained)
     assert images == 360
-    assert accuracy == pytest.approx(recorded)
+    assert now.keys() == {"test_accuracy"}
+    assert now == pytest.approx(recorded)
     assert main([str(trained)]) == 0
     assert "the same" in capsys.readouterr().out
 
