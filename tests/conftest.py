@@ -41,6 +41,31 @@ def tiny_run(make_run):
 
 
 @pytest.fixture
+def fit_until(monkeypatch):
+    """Return a function that trains a run until something ends it before a step of an epoch."""
+    from pade_bench.training import fit
+    from pade_bench.training.module import Classifier
+
+    class Interrupted(Exception):
+        """Stands for the end of the process."""
+
+    def train(run, epoch, step):
+        training_step = Classifier.training_step
+
+        def interrupt(self, batch, index):
+            if (self.current_epoch, index) == (epoch, step):
+                raise Interrupted
+            return training_step(self, batch, index)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Classifier, "training_step", interrupt)
+            with pytest.raises(Interrupted):
+                fit(run)
+
+    return train
+
+
+@pytest.fixture
 def runs(tmp_path):
     """Return an empty runs directory and the means to fill it with synthetic runs."""
     return Runs(tmp_path / "runs")

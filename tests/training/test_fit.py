@@ -90,30 +90,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
     assert losses[0] != losses[1]
 
 
-class Interrupted(Exception):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize("activation", ["pau", "rpau", "rrelu"])
 @pytest.mark.parametrize("batch", [0, 7])
 def test_an_interrupted_run_resumes_to_the_same_bits(
-    activation, batch, tiny_run, tmp_path, monkeypatch
+    activation, batch, tiny_run, tmp_path, fit_until
 ):
     more = (f"activation={activation}", "trainer.max_epochs=3", "optim.weights.lr_decay=0.9")
     whole, cut = (tiny_run(*more, f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
     fit(whole)
-
-    step = Classifier.training_step
-
-    def interrupt(self, images, index):
-        if self.current_epoch == 2 and index == batch:
-            raise Interrupted
-        return step(self, images, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "training_step", interrupt)
-        with pytest.raises(Interrupted):
-            fit(cut)
+    fit_until(cut, epoch=2, step=batch)
     assert cut.record() is None
     fit(cut)
     assert_same_result(whole, cut)

@@ -6,14 +6,11 @@ from cifar_files import CIFARFiles
 
 from pade_bench.evaluate import evaluate
 from pade_bench.training import fit
-from pade_bench.training.module import Classifier
 
 
-class Interrupted(Exception):
-    """Stands for the end of the process."""
-
-
-def test_vgg8_trains_resumes_to_the_same_bits_and_is_scored_again(make_run, tmp_path, monkeypatch):
+def test_vgg8_trains_resumes_to_the_same_bits_and_is_scored_again(
+    make_run, tmp_path, monkeypatch, fit_until
+):
     CIFARFiles.official(monkeypatch).write(tmp_path / "data" / "cifar-10-batches-py")
     whole, cut = (
         make_run(
@@ -27,17 +24,7 @@ def test_vgg8_trains_resumes_to_the_same_bits_and_is_scored_again(make_run, tmp_
     assert (record["parameters"], record["activation_layers"]) == (3_918_908, 5)
     assert "test_top5_accuracy" not in record
     assert "corrupt_images" not in record
-    step = Classifier.training_step
-
-    def interrupt(self, batch, index):
-        if self.current_epoch == 1 and index == 1:
-            raise Interrupted
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "training_step", interrupt)
-        with pytest.raises(Interrupted):
-            fit(cut)
+    fit_until(cut, epoch=1, step=1)
     assert fit(cut)["train_loss_per_epoch"] == record["train_loss_per_epoch"]
     weights = [torch.load(run.checkpoint, weights_only=True)["state_dict"] for run in (whole, cut)]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

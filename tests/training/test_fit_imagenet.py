@@ -17,7 +17,6 @@ from pade_bench.evaluate import evaluate, main
 from pade_bench.report.records import read_runs
 from pade_bench.training import fit
 from pade_bench.training.fit import make_data
-from pade_bench.training.module import Classifier
 
 
 @pytest.fixture
@@ -54,26 +53,12 @@ def test_corrupt_images_are_named_once_and_recorded(workers, image_run, capfd):
     assert now == pytest.approx(recorded)
 
 
-class Interrupted(Exception):
-    """Stands for the end of the process."""
-
-
 def test_an_interrupted_run_resumes_to_the_same_bits_with_other_workers(
-    image_run, tmp_path, monkeypatch
+    image_run, tmp_path, fit_until
 ):
     whole = image_run("data.workers=2", f"runs_dir={tmp_path / 'whole'}")
     fit(whole)
-    step = Classifier.training_step
-
-    def interrupt(self, batch, index):
-        if self.current_epoch == 1 and index == 1:
-            raise Interrupted
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "training_step", interrupt)
-        with pytest.raises(Interrupted):
-            fit(image_run("data.workers=1", f"runs_dir={tmp_path / 'cut'}"))
+    fit_until(image_run("data.workers=1", f"runs_dir={tmp_path / 'cut'}"), epoch=1, step=1)
     assert not multiprocessing.active_children()
     cut = image_run("data.workers=0", f"runs_dir={tmp_path / 'cut'}")
     assert cut.directory.parent.name == whole.directory.parent.name
