@@ -79,12 +79,16 @@ def completed(run: Run) -> Run:
     Raises:
         RunError: it has settings that do not exist any more.
     """
+    # The data set's own class has the defaults of its settings.
+    others = OmegaConf.masked_copy(run.config, [str(key) for key in run.config if key != "data"])
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Config), run.config)
+        settings = OmegaConf.merge(OmegaConf.structured(Config), others)
     except OmegaConfBaseException as error:
         raise RunError(
             f"{run.directory / 'config.yaml'} is of another version of pade_bench: "
             f"{str(error).splitlines()[0]}"
         ) from error
+    config = OmegaConf.create(OmegaConf.to_container(settings))
     assert isinstance(config, DictConfig)
+    config.data = run.config.get("data")
     return dataclasses.replace(run, config=config)
