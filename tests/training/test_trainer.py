@@ -107,6 +107,26 @@ def test_impossible_settings_are_refused_when_the_configuration_is_composed(
         make_run(setting)
 
 
+def command_line(run, *overrides):
+    arguments = [*overrides, "trainer.max_epochs=2", f"runs_dir={run.config.runs_dir}"]
+    command = [sys.executable, "-m", "pade_bench", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_two_processes_train_the_same_network_as_one_with_the_doubled_batch(tiny_run):
+    alone = tiny_run(*SHORT, "data.batch_size=64")
+    fit(alone)
+    settings = (*SHORT, "data.batch_size=32", "trainer=ddp", "trainer.devices=2")
+    together = tiny_run(*settings)
+    result = command_line(together, *settings)
+    assert result.returncode == 0, result.stderr
+    assert_same_weights(together, alone, rtol=1e-4, atol=1e-6)
+    records = [run.record() for run in (together, alone)]
+    for name in ("train_loss_per_epoch", "test_accuracy_per_epoch"):
+        assert records[0][name] == pytest.approx(records[1][name], rel=1e-4)
+    assert result.stdout.count("epoch 1/2") == 1
+
+
 def test_a_sweep_of_runs_on_several_devices_is_refused_with_the_command_to_use(tmp_path):
     command = [sys.executable, "-m", "pade_bench", "-m", "trainer=ddp", "seed=1,2"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
