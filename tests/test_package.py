@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -79,9 +80,33 @@ def experiments():
 def test_every_experiment_composes(experiment, make_run):
     run = make_run(f"experiment={experiment}")
     prunes = "prune_" if run.pruned_share is not None else ""
-    assert experiment == f"{prunes}{run.names['data']}_{run.names['model']}"
+    data, model = run.names["data"], run.names["model"].removesuffix("_imagenet")
+    assert experiment == f"{prunes}{data}_{model}"
     home = "pau-pruned60" if prunes else "pau"
     assert run.directory.parts[-3:] == (experiment, home, "seed0")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "optim").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_value_of_a_recipe_says_where_it_comes_from(path):
+    values = [line for line in path.read_text().splitlines() if re.search(r": *[^ #]", line)]
+    values = [line for line in values if not line.startswith("#")]
+    assert values
+    for line in values:
+        assert re.search(r"#.*\[(paper|authors' code|later code|derived|assumed)", line), line
+
+
+def test_the_noise_of_rpau_is_the_networks(make_run):
+    for experiment, noise in (("vgg8", 0.01), ("mobilenetv2", 0.01), ("resnet101", 0.1)):
+        run = make_run(f"experiment=cifar10_{experiment}", "activation=rpau")
+        assert run.config.activation.noise == noise
+        assert run.directory.parent.name == "rpau"
+    run = make_run("experiment=cifar10_resnet101", "activation=rpau", "activation.noise=0.2")
+    assert run.config.activation.noise == 0.2
+    assert (
+        "noise" not in make_run("experiment=cifar10_resnet101", "activation=pau").config.activation
+    )
 
 
 def test_the_wheel_works_in_an_empty_folder(tmp_path):

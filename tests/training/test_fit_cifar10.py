@@ -14,7 +14,7 @@ def test_vgg8_trains_resumes_to_the_same_bits_and_is_scored_again(
     CIFARFiles.official(monkeypatch).write(tmp_path / "data" / "cifar-10-batches-py")
     whole, cut = (
         make_run(
-            "data=cifar10", "model=vgg8", "optim=sgd", "activation=pau", "trainer.max_epochs=2",
+            "experiment=cifar10_vgg8", "activation=pau", "trainer.max_epochs=2",
             f"data.root={tmp_path / 'data'}", f"runs_dir={tmp_path / name}",
         )
         for name in ("whole", "cut")

@@ -81,7 +81,7 @@ def test_mobilenetv2_trains_on_photographs_of_the_full_size(make_run, tmp_path):
     write_images(tmp_path, classes=2, train=4, test=2, width=300, height=240)
     corrupt(tmp_path / "train" / "n00000001" / "train_2.JPEG")
     run = make_run(
-        "data=imagenet", "model=mobilenetv2_imagenet", "activation=relu", f"data.root={tmp_path}",
+        "experiment=imagenet_mobilenetv2", "activation=relu", f"data.root={tmp_path}",
         "data.classes=2", "data.batch_size=4", "data.workers=2", "trainer.max_epochs=1",
     )  # fmt: skip
     record = fit(run)
@@ -97,7 +97,7 @@ def test_processes_that_train_together_record_what_each_of_them_met(tmp_path):
     for name in met:
         corrupt(tmp_path / "images" / name)
     command = [
-        sys.executable, "-m", "pade_bench", "data=imagenet", "model=mobilenetv2_imagenet",
+        sys.executable, "-m", "pade_bench", "experiment=imagenet_mobilenetv2",
         "activation=relu", "data.root=images", "data.classes=3", "data.batch_size=4",
         "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=2",
     ]  # fmt: skip
