@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pade_bench.report import paper
-from pade_bench.report.groups import Changes, Group, Summary, describe, summarize
+from pade_bench.report.groups import Changes, Group, Summary, describe, pruned_groups, summarize
 from pade_bench.report.paper import AccuracyTable, Reference
 from pade_bench.report.tables import MISSING, Cell, Table, rank
 
@@ -218,7 +218,7 @@ def _accuracy_notes(layout: AccuracyTable, groups: Sequence[Group], printed: boo
 
 def pruning_table(groups: Sequence[Group]) -> Table | None:
     """Return the accuracies behind Figure 4, a row per pruned share; ``None`` without any run."""
-    pruned = [g for g in groups if g.pruned_share is not None]
+    pruned = pruned_groups(groups)
     if not pruned:
         return None
     table = Table(
@@ -226,7 +226,7 @@ def pruning_table(groups: Sequence[Group]) -> Table | None:
         "Figure 4 in numbers: accuracy of pruned networks",
         [("", name) for name in (
             "network", "activation", "pruned", "mean ± std", "best", "runs", "parameters",
-            "multiply-adds",
+            "multiply-adds", "inference time",
         )],
     )  # fmt: skip
     for g in sorted(
@@ -239,12 +239,14 @@ def pruning_table(groups: Sequence[Group]) -> Table | None:
         name += f", {describe(g.protocol)}" if g.protocol else ""
         expected = len({r.seed for o in pruned if o.experiment == g.experiment for r in o.runs})
         first = g.runs[0]
+        inference = summarize(r.inference_share for r in g.finished)
         table.rows.append(
             [
                 Cell(name), Cell(g.label), Cell(f"{g.pruned_share:g} %"),
                 *_accuracy_cells(g, summary, expected),
                 Cell("–" if first.parameters is None else f"{first.parameters:,}"),
                 Cell("–" if first.multiply_adds is None else f"{first.multiply_adds:,.0f}"),
+                Cell("–" if inference is None else f"{100 * inference.mean:.0f} %"),
             ]
         )  # fmt: skip
         table.data.append(
@@ -253,6 +255,12 @@ def pruning_table(groups: Sequence[Group]) -> Table | None:
                 "pruned_share": g.pruned_share,
                 "parameters": first.parameters,
                 "multiply_adds": first.multiply_adds,
+                "inference_share": inference.mean if inference else None,
             }
         )
+    table.notes = [
+        "Accuracy in percent: mean ± sample standard deviation over seeds. Inference time: of that "
+        "of the unpruned network, both measured in turns at the end of each run; the mean over "
+        "seeds."
+    ]
     return table

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pade_bench.plots import LayerCurve, draw_layer
 from pade_bench.report import paper
-from pade_bench.report.groups import Group, describe, summarize
+from pade_bench.report.groups import Group, describe, pruned_groups, summarize
 from pade_bench.report.statistics import Ranking
 from pade_bench.report.style import INK, look
 
@@ -197,7 +197,7 @@ def learned_activations(rows: Sequence[tuple[Group, list[LayerCurve]]]) -> Figur
 
 def pruning(groups: Sequence[Group]) -> Figure | None:
     """Figure 4: accuracy over pruned share, parameters and multiply-adds; ``None`` without runs."""
-    pruned = [g for g in groups if g.pruned_share is not None and g.finished]
+    pruned = [g for g in pruned_groups(groups) if g.finished]
     networks = sorted({(g.experiment, g.protocol) for g in pruned})
     if not networks:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -118,6 +119,26 @@ def group_runs(results: Iterable[Result]) -> list[Group]:
             merged[same].extend(runs)
         groups += [Group(experiment, *same, tuple(runs)) for same, runs in merged.items()]
     return groups
+
+
+def pruned_groups(groups: Iterable[Group]) -> list[Group]:
+    """Return the groups of pruned runs, each row of them with the unpruned network.
+
+    How a network is pruned makes no other run of it before pruning, so that several rows of
+    settings (``prune.weights=new`` and the standard ones) begin with the same group.
+    """
+    pruned = [g for g in groups if g.pruned_share is not None]
+    unpruned = {_row(g): g for g in pruned if g.pruned_share == 0}
+    rows = {_row(g) for g in pruned}
+    for experiment, activation, protocol, variation in rows - unpruned.keys():
+        before = tuple((k, v) for k, v in protocol if not k.startswith("prune."))
+        if start := unpruned.get((experiment, activation, before, variation)):
+            pruned.append(dataclasses.replace(start, protocol=protocol))
+    return pruned
+
+
+def _row(group: Group) -> tuple[str, str, Changes, Changes]:
+    return group.experiment, group.activation, group.protocol, group.variation
 
 
 def _differences(groups: list[list[Result]]) -> list[Changes]:

@@ -43,6 +43,7 @@ class Result:
     activation_parameters: int | None = None
     pruned_share: float | None = None
     multiply_adds: float | None = None
+    inference_share: float | None = None  # of the time that the unpruned network takes
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -185,6 +186,7 @@ def _from_record(directory: Path, record: dict[str, Any]) -> Result:
         activation_parameters=_get(record, "activation_parameters", int),
         pruned_share=_optional(record, "pruned_share", float),
         multiply_adds=_optional(record, "multiply_adds", float),
+        inference_share=_inference_share(record),
         provenance=_optional(record, "provenance", dict) or {},
     )
     for name in ("accuracy_per_epoch", "loss_per_epoch"):
@@ -194,6 +196,17 @@ def _from_record(directory: Path, record: dict[str, Any]) -> Result:
                 f"{result.epochs} epochs"
             )
     return result
+
+
+def _inference_share(record: dict[str, Any]) -> float | None:
+    unpruned = _optional(record, "unpruned", dict)
+    if unpruned is None:
+        return None
+    key = "inference_milliseconds"
+    before = _get(unpruned, key, float)
+    if not before > 0:
+        raise ValueError(f"unpruned: {key} is {before!r}, not above 0")
+    return _get(record, key, float) / before
 
 
 def _optional(record: dict[str, Any], key: str, kind: type) -> Any:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pade_bench.report.groups import group_runs, summarize
+from pade_bench.report.groups import group_runs, pruned_groups, summarize
 from pade_bench.report.records import read_runs
 
 
@@ -113,3 +113,15 @@ def test_summary_uses_the_sample_deviation_and_leaves_it_out_for_one_value():
     assert summary.std == pytest.approx(2**0.5)
     assert summarize([5.0]).std is None
     assert summarize([None]) is None
+
+
+def test_every_row_of_pruned_networks_begins_with_the_unpruned_one(runs):
+    runs.finish("prune_mnist_lenet", "pau", 0, pruned_share=0)
+    for changes in ({}, {"prune.weights": "new"}):
+        runs.finish(
+            "prune_mnist_lenet", "pau", 0, changes={**changes, "prune.shares": [10]},
+            pruned_share=10,
+        )  # fmt: skip
+    found = {(g.protocol, g.pruned_share) for g in pruned_groups(runs.groups())}
+    new = (("prune.weights", "new"),)
+    assert found == {((), 0), ((), 10), (new, 0), (new, 10)}
