@@ -95,7 +95,7 @@ def main() -> None:
         _job()
     except (PadeBenchError, CompactHydraException, HydraException) as error:
         print(f"pade_bench: {explain(error)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_code", 2))
     except KeyboardInterrupt:
         print("\npade_bench: interrupted; the same command resumes.", file=sys.stderr)
         sys.exit(130)

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 class PadeBenchError(Exception):
     """Base of the errors whose message is all that the command line prints."""
 
+    exit_code = 2
+
 
 class ConfigurationError(PadeBenchError, ValueError):
     """A setting is unknown, has the wrong type or an impossible value."""
@@ -20,6 +22,12 @@ class DataError(PadeBenchError, RuntimeError):
 
 class RunError(PadeBenchError, RuntimeError):
     """A run directory cannot be used: held, damaged, unwritable, or made with other settings."""
+
+
+class RunHeldError(RunError):
+    """Another process is training the run."""
+
+    exit_code = 3
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -8,7 +8,7 @@
         progress.json   what is trained and how far, written when an epoch is complete
         record.json     the result; exists once the run is finished or has diverged
         traceback.txt   of the exception that ended the run, where there was one
-        lock            held by the process that trains
+        lock            held by the process that trains, which it names
 
 ``changes`` is a hash of the settings in which a run differs from its experiment's, so every
 run has one home, the same from a sweep as from a single command. This module does without
@@ -19,13 +19,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import hashlib
 import json
 import os
-import socket
 import traceback
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +30,7 @@ from typing import IO, Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from pade_bench import locks
 from pade_bench.errors import RunError
 
 # Settings that say where and on what a run is made, not which run it is.
@@ -44,11 +42,6 @@ PLACE_SETTINGS = (
     "trainer.accelerator",
     "trainer.progress_bar",
 )
-
-# A file's lock is held by every process that has inherited it. Those that a training forks, to
-# decode images, must not hold its run: they may live a little longer.
-_locks: weakref.WeakSet[IO[str]] = weakref.WeakSet()
-os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _locks])
 
 
 @dataclass(frozen=True)
@@ -145,28 +138,13 @@ class Run:
         ends the training leaves its traceback in ``traceback.txt``.
 
         Raises:
-            RunError: another process holds the run, the directory cannot be written, or it
-                holds a run with other settings.
+            RunHeldError: another process holds the run.
+            RunError: the directory cannot be written, or it holds a run with other settings.
         """
-        with writing_to(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock = open(self.directory / "lock", "a+")  # noqa: SIM115 - closed below
-            _locks.add(lock)
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise RunError(
-                    f"{self.directory} is being trained by {lock.read().strip() or 'a process'}."
-                ) from None
+        with contextlib.ExitStack() as stack:
             with writing_to(self.directory):
-                lock.truncate(0)
-                lock.write(
-                    f"process {os.getpid()} on {socket.gethostname()}, "
-                    f"since {datetime.datetime.now():%Y-%m-%d %H:%M:%S}\n"
-                )
-                lock.flush()
+                self.directory.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locks.hold(self.directory / "lock"))
                 if self.config.restart:
                     self._move_aside()
                 self._write_config()

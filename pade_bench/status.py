@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import fcntl
 import statistics
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pade_bench import locks
 from pade_bench.errors import PadeBenchError
 from pade_bench.report import paper
 from pade_bench.report.groups import Group, describe, group_runs
@@ -35,25 +35,9 @@ def state(run: Result) -> str:
     """Return what a run is doing: one of ``STATES``, but never ``missing``."""
     if run.status != "unfinished":
         return run.status
-    if is_locked(run.directory / "lock"):
+    if locks.is_held(run.directory / "lock"):
         return "running"
     return "failed" if (run.directory / "traceback.txt").exists() else "interrupted"
-
-
-def is_locked(lock: Path) -> bool:
-    """Tell whether a process holds the lock of a run.
-
-    Asking takes a shared lock for a moment, so a run that starts in the same microseconds is
-    refused, as if another had just started it.
-    """
-    try:
-        with open(lock, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
 
 
 def cell_statuses(groups: Iterable[Group], now: float) -> list[CellStatus]:

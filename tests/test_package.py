@@ -20,6 +20,7 @@ WITHOUT_TORCH = (
     "__main__",
     "dashboard",
     "errors",
+    "locks",
     "plots",
     "runs",
     "schema",

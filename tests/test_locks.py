@@ -1,0 +1,123 @@
+"""A lock ends with its process, and says who holds it, on this machine and on others."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from pade_bench import locks
+from pade_bench.errors import RunError, RunHeldError
+
+HOLD_AND_DIE = """
+import os, pathlib, sys
+from pade_bench import locks
+with locks.hold(pathlib.Path(sys.argv[1])):
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def lock(tmp_path):
+    return tmp_path / "lock"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Renew and watch locks in fractions of a second."""
+    monkeypatch.setattr(locks, "RENEWED_EVERY", 0.02)
+    monkeypatch.setattr(locks, "WATCHED_FOR", 0.5)
+
+
+def elsewhere(monkeypatch, lock):
+    """Leave a lock as a process of another machine leaves it that was killed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "_machine", lambda: "another machine")
+        with locks.hold(lock):
+            content = lock.read_text()
+    lock.write_text(content)
+
+
+def test_a_held_lock_names_its_process_and_is_refused(lock):
+    assert not locks.is_held(lock)
+    with locks.hold(lock):
+        assert locks.is_held(lock)
+        assert f"process {os.getpid()} on " in locks.holder(lock)
+        with pytest.raises(RunHeldError, match=f"is being trained by process {os.getpid()} on"):
+            locks.hold(lock).__enter__()
+    assert not locks.is_held(lock)
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(lock, monkeypatch):
+    killed = subprocess.run([sys.executable, "-c", HOLD_AND_DIE, str(lock)], check=False)
+    assert killed.returncode == -9
+    assert lock.read_text()
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waits"))
+    assert not locks.is_held(lock)
+    with locks.hold(lock):
+        pass
+
+
+def test_a_process_that_only_asks_does_not_get_in_the_way(lock):
+    lock.touch()
+    with open(lock) as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.05, fcntl.flock, (asking, fcntl.LOCK_UN)).start()
+        with locks.hold(lock):
+            assert locks.is_held(lock)
+
+
+def test_a_lock_that_another_machine_renews_is_refused_without_its_flock(lock, quick, monkeypatch):
+    elsewhere(monkeypatch, lock)
+    ended = threading.Event()
+    with open(lock) as file:
+        renewing = threading.Thread(target=locks._renew, args=(file.fileno(), ended))
+        renewing.start()
+        with pytest.raises(RunHeldError, match="is being trained by process"):
+            locks.hold(lock).__enter__()
+        assert locks.is_held(lock)
+        ended.set()
+        renewing.join()
+
+
+def test_a_lock_that_a_dead_process_of_another_machine_left_is_taken_over(
+    lock, quick, monkeypatch, capsys
+):
+    elsewhere(monkeypatch, lock)
+    os.utime(lock, (1, 1))
+    assert not locks.is_held(lock)
+    with locks.hold(lock):
+        assert f"process {os.getpid()}" in lock.read_text()
+    assert "lest process" in capsys.readouterr().out
+
+
+def test_a_lock_that_was_given_back_elsewhere_is_free_at_once(lock, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "_machine", lambda: "another machine")
+        with locks.hold(lock):
+            pass
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waits"))
+    with locks.hold(lock):
+        pass
+
+
+def test_a_held_lock_is_renewed(lock, quick):
+    with locks.hold(lock):
+        before = lock.stat().st_mtime_ns
+        end = time.monotonic() + 10
+        while lock.stat().st_mtime_ns == before and time.monotonic() < end:
+            time.sleep(0.01)
+        assert lock.stat().st_mtime_ns > before
+
+
+def test_a_file_system_without_locks_is_refused(lock, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(RunError, match=r"has no locks .* Choose another runs_dir"):
+        locks.hold(lock).__enter__()
