@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PadeBenchError(Exception):
@@ -22,6 +23,18 @@ class DataError(PadeBenchError, RuntimeError):
 
 class RunError(PadeBenchError, RuntimeError):
     """A run directory cannot be used: held, damaged, unwritable, or made with other settings."""
+
+
+class DamagedError(RunError):
+    """A file of a run is not what was once written: half of it is missing, or bits have changed."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"{path} is damaged ({reason}). It is left as it is; restart=true moves it aside and "
+            "starts the run anew."
+        )
 
 
 class RunHeldError(RunError):

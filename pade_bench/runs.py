@@ -4,9 +4,10 @@
         config.yaml     the resolved configuration, written before training starts
         filters.json    which filters a pruned network has, by convolution
         last.ckpt       the state after the last complete epoch
+        previous.ckpt   the one before it, until the run is finished, should last.ckpt be damaged
         events.out.*    TensorBoard's events
         progress.json   what is trained and how far, written when an epoch is complete
-        record.json     the result; exists once the run is finished or has diverged
+        record.json     the result and its checksum, once the run is finished or has diverged
         traceback.txt   of the exception that ended the run, where there was one
         lock            held by the process that trains, which it names
 
@@ -26,12 +27,12 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from pade_bench import locks
-from pade_bench.errors import RunError
+from pade_bench.errors import DamagedError, RunError
 
 # Settings that say where and on what a run is made, not which run it is.
 PLACE_SETTINGS = (
@@ -91,23 +92,27 @@ class Run:
     def checkpoint(self) -> Path:
         return self.directory / "last.ckpt"
 
+    @property
+    def previous_checkpoint(self) -> Path:
+        return self.directory / "previous.ckpt"
+
     def record(self) -> dict[str, Any] | None:
         """Return the record of a finished or diverged run, ``None`` where there is none yet.
 
         Raises:
-            RunError: the record is unreadable, or belongs to a run with other settings.
+            DamagedError: the record is not what was written.
+            RunError: it cannot be read, or belongs to a run with other settings.
         """
         path = self.directory / "record.json"
         try:
-            record = json.loads(path.read_text())
+            record = read_json(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{path} cannot be read: {error}. It is left as it is; restart=true moves it "
-                "aside and starts the run anew."
-            ) from error
-        if not isinstance(record, dict) or record.get("config_hash") != self.config_hash:
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise DamagedError(path, error) from error
+        if record.get("config_hash") != self.config_hash:
             self._refuse_other_settings()
         return record
 
@@ -125,17 +130,20 @@ class Run:
         content = json.dumps(progress).encode()
         write_atomically(self.directory / "progress.json", content, durable=False)
 
-    def write_record(self, record: dict[str, Any]) -> None:
-        """Write ``record.json`` whole or not at all."""
+    def write_record(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Write ``record.json`` whole or not at all; return it with its checksum."""
+        record = {**record, "checksum": _digest(record)}
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         write_atomically(self.directory / "record.json", text.encode())
+        return record
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
         """Hold the run's directory while training; the lock ends with the process.
 
-        With ``restart=true`` the directory's content is first moved aside. An exception that
-        ends the training leaves its traceback in ``traceback.txt``.
+        With ``restart=true`` the directory's content is first moved aside; otherwise a damaged
+        record is, and nothing else. An exception that ends the training leaves its traceback in
+        ``traceback.txt``.
 
         Raises:
             RunHeldError: another process holds the run.
@@ -148,6 +156,10 @@ class Run:
                 if self.config.restart:
                     self._move_aside()
                 self._write_config()
+                try:
+                    self.record()
+                except DamagedError as error:
+                    set_aside(error)
                 (self.directory / "traceback.txt").unlink(missing_ok=True)
             try:
                 yield
@@ -196,8 +208,7 @@ class Run:
         names.sort(key=lambda name: (name != "record.json", name != "last.ckpt", name))
         if not names:
             return
-        stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"
-        aside = self.directory.with_name(f"{self.directory.name}.before-{stamp}")
+        aside = self.directory.with_name(f"{self.directory.name}.before-{_stamp()}")
         aside.mkdir()
         for name in names:
             (self.directory / name).rename(aside / name)
@@ -234,8 +245,39 @@ def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
-    """Write a file that appears whole or not at all, if ``durable`` even on a power failure."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a record or a progress file, its checksum verified where it has one.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, no dictionary, or its checksum is wrong.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path.name} is no dictionary")
+    content = {key: value for key, value in record.items() if key != "checksum"}
+    if record.get("checksum", _digest(content)) != _digest(content):
+        raise ValueError(f"{path.name} does not have its checksum: it was changed after the run")
+    return record
+
+
+def set_aside(damaged: DamagedError) -> None:
+    """Rename a damaged file so that it is kept, and say so."""
+    aside = damaged.path.with_name(f"{damaged.path.name}.damaged-{_stamp()}")
+    damaged.path.rename(aside)
+    print(f"{damaged.path} is damaged ({damaged.reason}); it is kept as {aside.name}.", flush=True)
+
+
+def write_atomically(
+    path: Path, content: bytes, durable: bool = True, keep_as: Path | None = None
+) -> None:
+    """Write a file that appears whole or not at all, if ``durable`` even on a power failure.
+
+    What was there before stays under the name ``keep_as``, if that is given.
+    """
     aside = path.with_name(f"{path.name}.partial")
     try:
         with open(aside, "wb") as file:
@@ -243,6 +285,8 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
             file.flush()
             if durable:
                 os.fsync(file.fileno())
+        if keep_as is not None and path.exists():
+            os.replace(path, keep_as)
         os.replace(aside, path)
     except OSError:
         # On a full disk, half a file is in the way of what makes room.
@@ -269,6 +313,10 @@ def writing_to(directory: Path) -> Iterator[None]:
             "writable and start the same command again, or choose another runs_dir; what the run "
             "had saved is kept."
         ) from error
+
+
+def _stamp() -> str:
+    return f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"
 
 
 def _digest(value: Any) -> str:

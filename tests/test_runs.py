@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pade_bench import runs
-from pade_bench.errors import RunError
+from pade_bench.errors import DamagedError, RunError
 from pade_bench.runs import Run, write_atomically
 
 SETTINGS = {
@@ -80,14 +80,43 @@ def test_a_home_with_other_settings_is_refused_with_the_difference(tmp_path):
     assert make(tmp_path).record()["test_accuracy"] == 50.0
 
 
-def test_a_damaged_record_is_named_and_kept(tmp_path):
+def change_a_digit(text):
+    return text.replace("50.0", "51.0")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text[:20], "is no JSON"),
+        (change_a_digit, "does not have its checksum"),
+        (lambda text: "[]", "is no dictionary"),
+    ],
+    ids=["half", "edited", "other"],
+)
+def test_a_damaged_record_is_detected_kept_aside_and_named(tmp_path, capsys, damage, reason):
     run = make(tmp_path)
     finish(run)
     path = run.directory / "record.json"
-    path.write_text(path.read_text()[:20])
-    with pytest.raises(RunError, match=r"record\.json cannot be read.*restart=true"):
+    damaged = damage(path.read_text())
+    path.write_text(damaged)
+    with pytest.raises(DamagedError, match=rf"record\.json is damaged \(.*{reason}"):
         run.record()
-    assert len(path.read_text()) == 20
+    assert path.read_text() == damaged  # reading alone moves nothing
+    with make(tmp_path).claim():
+        assert make(tmp_path).record() is None
+    (aside,) = run.directory.glob("record.json.damaged-*")
+    assert aside.read_text() == damaged
+    assert aside.name in capsys.readouterr().out
+
+
+def test_a_record_from_before_there_were_checksums_is_read(tmp_path):
+    run = make(tmp_path)
+    finish(run)
+    path = run.directory / "record.json"
+    record = json.loads(path.read_text())
+    del record["checksum"]
+    path.write_text(json.dumps(record))
+    assert run.record() == record
 
 
 def test_restart_moves_the_old_run_aside_and_deletes_nothing(tmp_path):
@@ -145,6 +174,13 @@ import pathlib, test_runs
 claim = test_runs.make(pathlib.Path("{home}")).claim()
 claim.__enter__()
 """
+
+
+def test_the_file_before_is_kept_where_that_is_wanted(tmp_path):
+    path, before = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    for content in (b"1", b"2", b"3"):
+        write_atomically(path, content, keep_as=before)
+    assert (before.read_bytes(), path.read_bytes()) == (b"2", b"3")
 
 
 def test_an_unwritable_place_is_named_before_anything_is_written(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from array import array
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pade_bench.errors import RunError
+from pade_bench.runs import read_json
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ def _run_directories(top: str) -> Iterator[Found]:
 
 def _read(directory: Path, names: frozenset[str]) -> Result:
     if "record.json" in names:
-        return _from_record(directory, _load(directory / "record.json"))
+        return _from_record(directory, read_json(directory / "record.json"))
     if "progress.json" in names:
-        return _from_progress(directory, _load(directory / "progress.json"))
+        return _from_progress(directory, read_json(directory / "progress.json"))
     # Interrupted before its first epoch began: its home says what it is.
     experiment, variant, seed = directory.parts[-3:]
     if not (seed.startswith("seed") and seed[4:].isdigit()):
@@ -134,16 +134,6 @@ def _read(directory: Path, names: frozenset[str]) -> Result:
         changes=None if changed else {},
         pruned_share=float(share or 0) if share or experiment.startswith("prune_") else None,
     )
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path.name} is no JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is no dictionary")
-    return content
 
 
 def _from_progress(directory: Path, progress: dict[str, Any]) -> Result:

@@ -12,25 +12,29 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from pade_bench.errors import RunError
-from pade_bench.runs import Run, write_atomically, writing_to
+from pade_bench.errors import DamagedError, RunError
+from pade_bench.runs import Run, set_aside, write_atomically, writing_to
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint aside, flush it to disk and rename it.
 
     Lightning's own writer copies from the temporary folder, which may lie on another disk, so an
-    interruption could leave half a file under the final name.
+    interruption could leave half a file under the final name. The checkpoint before stays beside
+    it, should the last one be damaged.
     """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        path = Path(path)
-        with writing_to(path.parent):
-            write_atomically(path, content.getvalue())
+        with writing_to(self.run.directory):
+            write_atomically(Path(path), content.getvalue(), keep_as=self.run.previous_checkpoint)
 
 
 class SaveLast(Checkpoint):
@@ -58,16 +62,44 @@ class SaveLast(Checkpoint):
             self.run.write_progress(pl_module.history["seconds"])
 
 
+def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]] | None:
+    """Return where the newest good checkpoint is, and its content; ``None`` without any.
+
+    Damaged ones are renamed, so that they are kept, and named.
+    """
+    damaged = False
+    for path in (run.checkpoint, run.previous_checkpoint):
+        if not path.exists():
+            continue
+        try:
+            return path, read_checkpoint(path)
+        except DamagedError as error:
+            damaged = True
+            with writing_to(run.directory):
+                set_aside(error)
+    if damaged:
+        print("No good checkpoint is left: the run starts over.", flush=True)
+    return None
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint on the CPU, weights only; raise :class:`RunError` if it is damaged."""
+    """Return a checkpoint on the CPU, weights only.
+
+    Raises:
+        DamagedError: it is not what was written, or holds more than weights and numbers.
+        RunError: it cannot be read at all.
+    """
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        # A disk or a network that fails for a moment says nothing about the file.
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     try:
         # torch.load does not look at the checksums that torch.save writes.
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content) as archive:
             if (damaged := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content.seek(0)
+        return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RunError(
-            f"{path} is damaged ({error or type(error).__name__}). It is left as it is; "
-            "restart=true moves it aside and starts the run anew."
-        ) from error
+        raise DamagedError(path, error or type(error).__name__) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +13,11 @@ from torch import nn
 from pade_bench.activations import PAU, check_activation
 from pade_bench.activations.factory import activation_factory
 from pade_bench.data import ImageDataModule
-from pade_bench.errors import ConfigurationError
+from pade_bench.errors import ConfigurationError, DamagedError
 from pade_bench.provenance import provenance
 from pade_bench.runs import Run, write_atomically, writing_to
 from pade_bench.targets import locate
-from pade_bench.training.checkpoints import read_checkpoint
+from pade_bench.training.checkpoints import newest_checkpoint
 from pade_bench.training.console import print_summary
 from pade_bench.training.learned import measure, picture, save_arrays
 from pade_bench.training.module import Classifier
@@ -28,7 +30,8 @@ MOST_CLASSES_WITHOUT_TOP5 = 10  # of as few, five guesses say little
 def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
     """Train a run to its end and return its record; resume it where it was interrupted.
 
-    A finished run is not touched: its record is returned.
+    A finished run is not touched: its record is returned. A damaged checkpoint or record is kept
+    under another name, and the run goes on from the newest good checkpoint.
 
     Args:
         run: what to train, and where it lives.
@@ -37,12 +40,13 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
     Raises:
         ConfigurationError: a class of the configuration does not exist or does not fit.
         DataError: the data set is missing or damaged.
-        RunError: the run's directory is held, damaged, unwritable or has other settings.
+        RunError: the run's directory is held, unreadable, unwritable or has other settings.
     """
-    if not run.config.restart and (record := run.record()) is not None:
-        print(f"{run.directory} is {record['status']}:")
-        print_summary(run, record)
-        return record
+    with contextlib.suppress(DamagedError):  # dealt with by claim(), where nobody else interferes
+        if not run.config.restart and (record := run.record()) is not None:
+            print(f"{run.directory} is {record['status']}:")
+            print_summary(run, record)
+            return record
     # All that can be refused is refused before the run's directory exists.
     check_devices(run.config.trainer)
     classifier = make_classifier(run, pruned)
@@ -109,19 +113,27 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
 
 
 def _train(run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule) -> None:
-    resume = run.checkpoint.exists()
-    if resume:
-        read_checkpoint(run.checkpoint)  # Lightning would not notice every damage
+    path = _resume(run)
     trainer = make_trainer(run, initial)
     try:
-        trainer.fit(
-            classifier, data, ckpt_path=str(run.checkpoint) if resume else None, weights_only=True
-        )
+        trainer.fit(classifier, data, ckpt_path=path, weights_only=True)
     except SystemExit:
         # Lightning ends the whole process on Ctrl-C; a caller may have other plans.
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+def _resume(run: Run) -> Path | None:
+    """Return the checkpoint to go on from, having taken the number of threads it was made with.
+
+    The convolutions of torch on the CPU sum in an order that depends on that number.
+    """
+    if (newest := newest_checkpoint(run)) is None:
+        return None
+    path, checkpoint = newest
+    torch.set_num_threads(checkpoint.get("threads", torch.get_num_threads()))
+    return path
 
 
 def _keep(
@@ -141,9 +153,9 @@ def _keep(
         if layers:
             save_arrays(run.directory / "activations.npz", layers)
             write_atomically(run.directory / "activations.png", picture(layers))
+        run.previous_checkpoint.unlink(missing_ok=True)
         # The record comes last: it is what says that the run is finished.
-        run.write_record(record)
-    return record
+        return run.write_record(record)
 
 
 def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def make_trainer(run: Run, initial: nn.Module) -> pl.Trainer:
         default_root_dir=run.directory,
         logger=False,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(run)],
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
         enable_checkpointing=True,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,9 +29,10 @@ def load(run):
 
 
 def without_time(run):
-    """Return the record and the history of a run, wall time and commit aside."""
+    """Return the record of a run without wall times, origin and the checksum over these too."""
     record = json.loads((run.directory / "record.json").read_text())
-    return {k: v for k, v in record.items() if "wall" not in k and k != "provenance"}
+    others = ("provenance", "checksum")
+    return {k: v for k, v in record.items() if "wall" not in k and k not in others}
 
 
 def assert_same_result(a, b):
@@ -134,26 +136,117 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_record_only_writes_the
         assert torch.equal(value, weights[name])
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "flipped"])
-def test_a_damaged_checkpoint_is_named_kept_and_replaced_only_when_told(damage, tiny_run):
-    run = tiny_run("activation=relu")
-    fit(run)
-    (run.directory / "record.json").unlink()
-    content = bytearray(run.checkpoint.read_bytes())
-    if damage == "half":
+def damage(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "half":
         content = content[: len(content) // 2]
-    elif damage == "empty":
+    elif how == "empty":
         content = bytearray()
     else:
         content[len(content) // 2] ^= 1
-    run.checkpoint.write_bytes(content)
-    for _ in range(2):
-        with pytest.raises(RunError, match=r"last\.ckpt is damaged.*restart=true"):
+    path.write_bytes(content)
+    return content
+
+
+def interrupt_in_epoch(patch, epoch):
+    """Let the training end with :class:`Interrupted` when an epoch begins, counted from 0."""
+
+    def interrupt(self):
+        if self.current_epoch == epoch:
+            raise Interrupted
+        start(self)
+
+    start = Classifier.on_train_epoch_start
+    patch.setattr(Classifier, "on_train_epoch_start", interrupt)
+
+
+@pytest.mark.parametrize("how", ["half", "empty", "flipped"])
+def test_a_damaged_checkpoint_is_kept_and_the_one_before_it_resumed(
+    how, tiny_run, tmp_path, monkeypatch, capsys
+):
+    settings = ("activation=relu", "trainer.max_epochs=3")
+    whole, cut = (tiny_run(*settings, f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
+    fit(whole)
+    with monkeypatch.context() as patch:
+        interrupt_in_epoch(patch, 2)
+        with pytest.raises(Interrupted):
+            fit(cut)
+    content = damage(cut.checkpoint, how)
+    capsys.readouterr()
+    fit(cut)
+    said = capsys.readouterr().out
+    (aside,) = cut.directory.glob("last.ckpt.damaged-*")
+    assert aside.read_bytes() == content
+    assert "last.ckpt is damaged" in said
+    assert aside.name in said
+    assert "resuming after epoch 1 of 3" in said
+    assert_same_result(whole, cut)
+    assert not cut.previous_checkpoint.exists()
+
+
+def test_without_a_good_checkpoint_the_run_starts_over_and_says_so(
+    tiny_run, tmp_path, monkeypatch, capsys
+):
+    whole, cut = (tiny_run(f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
+    fit(whole)
+    with monkeypatch.context() as patch:
+        interrupt_in_epoch(patch, 1)
+        with pytest.raises(Interrupted):
+            fit(cut)
+    damage(cut.checkpoint, "half")
+    fit(cut)
+    assert "No good checkpoint is left: the run starts over." in capsys.readouterr().out
+    assert_same_result(whole, cut)
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_not_taken_for_damaged(tiny_run, monkeypatch):
+    run = tiny_run()
+    fit(run)
+    (run.directory / "record.json").unlink()
+
+    read = Path.read_bytes
+
+    def fails(self):
+        if self.suffix == ".ckpt":
+            raise OSError(5, "Input/output error")
+        return read(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fails)
+        with pytest.raises(RunError, match=r"last\.ckpt cannot be read: Input/output error"):
             fit(run)
-        assert run.checkpoint.read_bytes() == content
-    assert fit(tiny_run("activation=relu", "restart=true"))["status"] == "finished"
-    (aside,) = run.directory.parent.glob("seed0.before-*")
-    assert (aside / "last.ckpt").read_bytes() == content
+    assert run.checkpoint.exists()
+
+
+def test_a_damaged_record_is_made_again_from_the_checkpoint(tiny_run, capsys):
+    run = tiny_run("activation=pau")
+    fit(run)
+    path = run.directory / "record.json"
+    good = without_time(run)
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    capsys.readouterr()
+    fit(run)
+    assert without_time(run) == good
+    (aside,) = run.directory.glob("record.json.damaged-*")
+    assert '"seed": 1' in aside.read_text()
+    assert "epoch 1/2" not in capsys.readouterr().out
+
+
+def test_a_run_resumes_with_the_threads_it_began_with(tiny_run, tmp_path, monkeypatch):
+    whole, cut = (tiny_run(f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        fit(whole)
+        with monkeypatch.context() as patch:
+            interrupt_in_epoch(patch, 1)
+            with pytest.raises(Interrupted):
+                fit(cut)
+        torch.set_num_threads(1)
+        assert fit(cut)["provenance"]["threads"] == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_result(whole, cut)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tiny_run):
