@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report dashboard status test test-slow bench gpu-check lint clean
+.PHONY: help setup demo report dashboard status test test-sweeps test-slow bench gpu-check lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ status: setup  ## say what runs are finished, running, failed or missing
 
 test: setup  ## set up and run the tests
 	$(BIN)/python -m pytest -m "not slow"
+
+test-sweeps: setup  ## run sweeps with every launcher, and on a SLURM of one node where it is installed
+	$(BIN)/python -m pytest -m slow tests/sweeps tests/test_no_telemetry.py
 
 test-slow: setup  ## run the slow tests too: every kernel for every GPU architecture, huge tensors
 	$(BIN)/python -m pytest

@@ -17,13 +17,16 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pade_bench import schema
-from pade_bench.errors import ConfigurationError, PadeBenchError, did_you_mean, one_of
+from pade_bench.chain import chain
+from pade_bench.errors import PadeBenchError, did_you_mean, one_of
 from pade_bench.runs import Run
+from pade_bench.sweeps import sweeper
+from pade_bench.sweeps.isolated import end_with_parent
+from pade_bench.sweeps.jobs import Job, listing, summary, survey
 
 
 @hydra.main(version_base="1.3", config_path="pkg://pade_bench.configs", config_name="config")
@@ -34,24 +37,21 @@ def _job(config: DictConfig) -> float | None:
     unchanged = hydra.compose(
         "config", [f"experiment={choices.experiment}", f"activation={choices.activation}"]
     )
-    names = {k: choices[k] for k in Run.CHOICES}
-    if config.trainer.strategy == "ddp" and HydraConfig.get().mode == RunMode.MULTIRUN:
-        # Its further processes are started by the command line of the first: the whole sweep's.
-        raise ConfigurationError(
-            "trainer=ddp starts processes of its own, which a sweep (-m) cannot. Start each run by "
-            f"itself: python -m pade_bench {' '.join(HydraConfig.get().overrides.task)}"
-        )
+    runs = chain(config, unchanged, {k: choices[k] for k in Run.CHOICES})
+    if config.dry_run:
+        states = survey([Job.of(runs, HydraConfig.get().overrides.task)])
+        return print(f"{listing(states)}\n\n{summary(states)}")
     # Imported here, because printing a configuration must not wait for torch.
-    from pade_bench.pruning import chain, fit_chain
+    from pade_bench.pruning import fit_chain
     from pade_bench.training import fit
 
     # What Lightning says of the machine and of itself would bury what the user asked for.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
 
-    if config.prune.shares is not None:
-        return fit_chain(chain(config, unchanged, names))[-1]["test_accuracy"]
-    return fit(Run.from_config(config, unchanged, names))["test_accuracy"]
+    records = [fit(runs[0])] if config.prune.shares is None else fit_chain(runs)
+    return records[-1]["test_accuracy"]
 
 
 def explain(error: BaseException) -> str:
@@ -88,7 +88,9 @@ def _explain_key(error: OmegaConfBaseException) -> str:
 
 def main() -> None:
     """Run the command line; errors that a user can cause are printed without a traceback."""
+    end_with_parent()
     schema.register()
+    sweeper.register()
     # With this variable Hydra raises what it would otherwise print in its own way.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:

@@ -43,6 +43,14 @@ class RunHeldError(RunError):
     exit_code = 3
 
 
+class SweepError(PadeBenchError, RuntimeError):
+    """Jobs of a sweep have no result."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'pau'?"`` for the allowed name nearest to ``name``, or ``""``."""
     nearest = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)

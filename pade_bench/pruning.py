@@ -6,11 +6,8 @@ first run that is not finished.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from pade_bench.errors import ConfigurationError
 from pade_bench.models.filters import (
@@ -22,33 +19,13 @@ from pade_bench.models.filters import (
 )
 from pade_bench.models.layers import channel_multiplier
 from pade_bench.runs import Run
-from pade_bench.schema import PruneConfig
 from pade_bench.training.fit import fit, make_classifier, make_data
 from pade_bench.training.pruned import Pruned, example, read_filters
 from pade_bench.training.reload import load_run
 
 
-def chain(config: DictConfig, unchanged: DictConfig, names: Mapping[str, str]) -> list[Run]:
-    """Return the runs of the experiment, with ever more of ``prune.shares``.
-
-    Args:
-        config: the configuration of the experiment.
-        unchanged: see :meth:`pade_bench.runs.Run.from_config`.
-        names: see there.
-    """
-    runs = []
-    for n in range(len(config.prune.shares) + 1):
-        here, standard = copy.deepcopy(config), copy.deepcopy(unchanged)
-        for settings in (here, standard):
-            settings.prune.shares = (settings.prune.shares or [])[:n]
-            if n == 0:  # nothing is pruned yet, so that how it is pruned makes no other run of it
-                settings.prune = OmegaConf.structured(PruneConfig(shares=[]))
-        runs.append(Run.from_config(here, standard, dict(names)))
-    return runs
-
-
 def fit_chain(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Train the runs of :func:`chain` one after another; return their records.
+    """Train the runs of a chain one after another; return their records.
 
     A run that diverges ends the chain: it leaves no weights to prune by.
 
@@ -64,7 +41,7 @@ def fit_chain(runs: Sequence[Run]) -> list[dict[str, Any]]:
     before: Run | None = None
     for run in runs:
         print(f"\n{run.pruned_share:g} % of the filters pruned", flush=True)
-        done = not run.config.restart and run.record() is not None
+        done = not run.config.restart and run.sound_record() is not None
         pruned = None if before is None or done else _prune(before, run, groups)
         records.append(fit(run, pruned))
         if records[-1]["status"] != "finished":

@@ -40,6 +40,8 @@ PLACE_SETTINGS = (
     "data.workers",
     "runs_dir",
     "restart",
+    "dry_run",
+    "fail_fast",
     "trainer.accelerator",
     "trainer.progress_bar",
 )
@@ -115,6 +117,13 @@ class Run:
         if record.get("config_hash") != self.config_hash:
             self._refuse_other_settings()
         return record
+
+    def sound_record(self) -> dict[str, Any] | None:
+        """Return the record, ``None`` also for a damaged one, which :meth:`claim` sets aside."""
+        try:
+            return self.record()
+        except DamagedError:
+            return None
 
     def write_progress(self, seconds_per_epoch: list[float]) -> None:
         """Write how far the run is, for whoever follows it; nothing resumes from this file."""

@@ -136,6 +136,8 @@ class Config:
     seed: int = 0
     runs_dir: str = "runs"
     restart: bool = False
+    dry_run: bool = False
+    fail_fast: bool = False
 
 
 def register() -> None:

@@ -92,19 +92,25 @@ def _estimate(
 ) -> tuple[float | None, int | None]:
     """Return the seconds of an epoch and the epochs of a run, from runs as similar as possible."""
     same_experiment = [g for g in groups if g.experiment == group.experiment]
-    seconds = epochs = None
-    for similar in ([group], peers, same_experiment):
-        measured = [s for g in similar for r in g.runs for s in r.seconds_per_epoch]
-        if measured:
-            # An epoch during which the machine was busy or asleep should not count for all.
-            seconds = statistics.median(measured)
-            break
+    seconds = median_epoch(
+        *([r for g in similar for r in g.runs] for similar in ([group], peers, same_experiment))
+    )
+    epochs = None
     for similar in ([group], peers):
         known = [r.max_epochs for g in similar for r in g.runs if r.max_epochs]
         if known:
             epochs = max(known)
             break
     return seconds, epochs
+
+
+def median_epoch(*similar: Iterable[Result]) -> float | None:
+    """Return the seconds of an epoch, from the first of several sets of runs that has any."""
+    for runs in similar:
+        if measured := [seconds for run in runs for seconds in run.seconds_per_epoch]:
+            # An epoch during which the machine was busy or asleep should not count for all.
+            return statistics.median(measured)
+    return None
 
 
 def _remaining(run: Result, seconds: float | None, epochs: int | None) -> float | None:

@@ -18,6 +18,7 @@ LAYERS = ("ops", "activations", "models", "training", "pruning", "__main__")
 WITHOUT_TORCH = (
     "__init__",
     "__main__",
+    "chain",
     "dashboard",
     "errors",
     "locks",
@@ -26,6 +27,7 @@ WITHOUT_TORCH = (
     "schema",
     "seeding",
     "status",
+    "sweeps",
 )
 
 
@@ -60,10 +62,12 @@ def test_imports_point_one_way(importer):
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_modules_that_must_not_wait_for_torch_do_not_import_it(name):
-    for module, at_import in imports(PACKAGE / f"{name}.py"):
-        if at_import:
-            assert module.split(".")[0] not in ("torch", "pytorch_lightning"), module
-            assert layer(module) in (None, *WITHOUT_TORCH, "report"), module
+    path = PACKAGE / name
+    for file in path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
+        for module, at_import in imports(file):
+            if at_import:
+                assert module.split(".")[0] not in ("torch", "pytorch_lightning"), module
+                assert layer(module) in (None, *WITHOUT_TORCH, "report"), module
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "report").glob("*.py")), ids=lambda p: p.stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import nn
 from pade_bench.activations import PAU, check_activation
 from pade_bench.activations.factory import activation_factory
 from pade_bench.data import ImageDataModule
-from pade_bench.errors import ConfigurationError, DamagedError
+from pade_bench.errors import ConfigurationError
 from pade_bench.provenance import provenance
 from pade_bench.runs import Run, write_atomically, writing_to
 from pade_bench.targets import locate
@@ -42,11 +41,10 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
         DataError: the data set is missing or damaged.
         RunError: the run's directory is held, unreadable, unwritable or has other settings.
     """
-    with contextlib.suppress(DamagedError):  # dealt with by claim(), where nobody else interferes
-        if not run.config.restart and (record := run.record()) is not None:
-            print(f"{run.directory} is {record['status']}:")
-            print_summary(run, record)
-            return record
+    if not run.config.restart and (record := run.sound_record()) is not None:
+        print(f"{run.directory} is {record['status']}:")
+        print_summary(run, record)
+        return record
     # All that can be refused is refused before the run's directory exists.
     check_devices(run.config.trainer)
     classifier = make_classifier(run, pruned)

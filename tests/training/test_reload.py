@@ -118,6 +118,7 @@ def test_a_run_of_a_version_with_fewer_settings_is_loaded_and_scored(copy):
     OmegaConf.save(config, copy / "config.yaml")
     record = json.loads((copy / "record.json").read_text())
     record["config_hash"] = read_run(copy).config_hash
+    del record["checksum"]
     (copy / "record.json").write_text(json.dumps(record))
     assert load_run(copy).memory_format is torch.channels_last
     accuracy, recorded, _ = evaluate(copy)

@@ -1,0 +1,211 @@
+"""What ``-m`` does: from a command line to jobs, and from jobs to a table of what came of them."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pade_bench import schema
+from pade_bench.chain import chain
+from pade_bench.errors import ConfigurationError, SweepError
+from pade_bench.runs import Run, writing_to
+from pade_bench.sweeps import isolated, launchers
+from pade_bench.sweeps.jobs import Job, listing, summary, survey
+from pade_bench.sweeps.outcome import Follower, conclude, outcome, table
+
+# Settings of the sweep, not of its jobs.
+_OF_THE_SWEEP = ("sweep", "dry_run", "fail_fast", "restart")
+# How often the jobs that are left are launched anew when a launcher itself gave up.
+_LAUNCHES = 3
+
+
+class PadeBenchSweeper(Sweeper):
+    """Run the jobs of a sweep that are missing, failed or interrupted.
+
+    Args:
+        params: setting -> values, as on the command line, where each can be given anew.
+        exclude: cells that are left out: settings that a job must not have all together.
+    """
+
+    def __init__(
+        self, params: Mapping[str, str] | None = None, exclude: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        self.params = dict(params or {})
+        self.exclude = [dict(cell) for cell in exclude]
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Remember what Hydra hands over; each job is started by :class:`Isolated` instead."""
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def sweep(self, arguments: list[str]) -> None:
+        """List or run the jobs that ``arguments`` describe.
+
+        Raises:
+            ConfigurationError: the sweep or one of its jobs cannot be made.
+            SweepError: not every job has a result now.
+        """
+        assert self.config is not None
+        launchers.require(self.config)
+        found = self._jobs(arguments)
+        jobs = [job for job, _ in found]
+        if self.config.dry_run:
+            states = survey(jobs)
+            print(f"{listing(states)}\n\n{summary(states)}")
+            return
+        if self.config.restart:
+            # Once and here, not by each job: one that is preempted has to resume.
+            for run in (run for _, runs in found for run in runs):
+                with run.claim():
+                    pass
+        states = survey(jobs)
+        left = [s.job for s in states if s.state in ("missing", "failed", "interrupted")]
+        if left:
+            logs = Path(self.config.hydra.sweep.dir)
+            with writing_to(logs):
+                logs.mkdir(parents=True)
+            print(f"{summary(states)}\nwhat each job prints goes to {logs}", flush=True)
+            try:
+                self._launch(left, logs)
+            finally:  # also when it is interrupted
+                states = [outcome(state, logs) for state in survey(jobs)]
+                print(f"\n{table(states)}", flush=True)
+        else:
+            print(table(states))
+        conclude(states)
+
+    def _launch(self, jobs: Sequence[Job], logs: Path) -> None:
+        """Hand jobs to the launcher; launch anew what is left where it gave up itself."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        options = _options(self.config)
+        for _ in range(_LAUNCHES):
+            if not jobs or isolated.stopped(logs):
+                return
+            launcher = Plugins.instance().instantiate_launcher(
+                self.hydra_context,
+                isolated.Isolated(jobs, options, logs, self.config.fail_fast),
+                self.config,
+            )
+            try:
+                launchers.prepare(self.config)
+                with Follower(jobs, logs):
+                    returns = launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
+                for job_return in returns:
+                    _ = job_return.return_value  # raises what the task raised
+                return
+            except ConfigurationError:
+                raise
+            except Exception as error:  # theirs have no class in common
+                reason = f"{type(error).__name__}: {error}"
+            if not any(isolated.log_path(logs, job).exists() for job in jobs):
+                raise SweepError(f"the launcher could not start a job: {reason}")
+            print(f"the launcher lost a job: {reason}", flush=True)
+            if not launchers.may_launch_again(self.config, logs):
+                return
+            states = [outcome(state, logs) for state in survey(jobs)]
+            jobs = [s.job for s in states if s.state in ("missing", "interrupted")]
+
+    def _jobs(self, arguments: Sequence[str]) -> list[tuple[Job, list[Run]]]:
+        """Return the jobs and their runs, every configuration composed and checked."""
+        found: dict[Path, tuple[Job, list[Run]]] = {}
+        excluded = 0
+        for overrides, runs in self._runs(arguments):
+            run = runs[-1]
+            if run.config.trainer.strategy == "ddp":
+                raise ConfigurationError(
+                    "trainer=ddp: a run of several processes is started by itself, not in a sweep: "
+                    f"python -m pade_bench {shlex.join(overrides)}"
+                )
+            settings: dict[Any, Any] = {**run.config, **run.names}
+            if any(all(str(settings.get(k)) == str(v) for k, v in c.items()) for c in self.exclude):
+                excluded += 1
+            else:
+                found.setdefault(run.directory, (Job.of(runs, overrides), runs))
+        if not found:
+            raise ConfigurationError(
+                f"the sweep leaves out all of its {excluded} jobs: see hydra.sweeper.exclude."
+            )
+        return list(found.values())
+
+    def _runs(self, arguments: Sequence[str]) -> Iterator[tuple[list[str], list[Run]]]:
+        """Yield every combination of values, as the overrides of a job and its runs."""
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        params = [f"{key}={value}" for key, value in self.params.items()]
+        overrides = []
+        for override in parser.parse_overrides([*params, *arguments]):
+            if override.key_or_group not in _OF_THE_SWEEP:
+                overrides.append(override)
+            elif override.is_sweep_override():
+                raise ConfigurationError(f"{override.input_line}: a sweep has one value of it.")
+        compose = functools.cache(self._compose)
+        for combination in BasicSweeper.split_arguments(overrides, None)[0]:
+            # Composing takes a tenth of a second, and seeds differ in one number.
+            seed = [o for o in combination if o.startswith("seed=")]
+            config, unchanged, names = compose(tuple(o for o in combination if o not in seed))
+            if seed:
+                _set_seed(config, seed[0].removeprefix("seed="))
+            yield combination, chain(_without_hydra(config), unchanged, names)
+
+    def _compose(self, overrides: tuple[str, ...]) -> tuple[DictConfig, DictConfig, dict[str, str]]:
+        """Return a configuration, one with nothing changed, and the names of its choices."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        loader = self.hydra_context.config_loader
+        config = loader.load_sweep_config(self.config, list(overrides))
+        names = {name: config.hydra.runtime.choices[name] for name in Run.CHOICES}
+        unchanged = _without_hydra(config)
+        standard = [f"{name}={names[name]}" for name in ("experiment", "activation")]
+        if set(overrides) - set(standard):
+            unchanged = _without_hydra(loader.load_sweep_config(self.config, standard))
+        return config, unchanged, names
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def _set_seed(config: DictConfig, value: str) -> None:
+    try:
+        config.seed = value
+    except OmegaConfBaseException as error:
+        raise ConfigCompositionException(str(error)) from error
+    schema.validate(config)
+
+
+def _options(config: DictConfig) -> list[str]:
+    """Return what a job's command line needs for the same configuration files as this one."""
+    folders = [
+        f"--config-dir={source.path}"
+        for source in config.hydra.runtime.config_sources
+        if source.provider == "command-line"
+    ]
+    return folders + [o for o in config.hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
+
+
+def register() -> None:
+    """Make the sweeper known to Hydra, and the launchers' configurations of this package."""
+    # Hydra takes plugins from the package hydra_plugins alone.
+    Plugins.instance().class_name_to_class["hydra_plugins.pade_bench.Sweeper"] = PadeBenchSweeper
+    # Those of the same name that the launchers' own packages bring would be merged with ours.
+    theirs = ConfigStore.instance().repo["hydra"]["launcher"]
+    for name in ("joblib", "ray", "submitit_slurm"):
+        theirs.pop(f"{name}.yaml", None)
