@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from pade_bench.errors import PadeBenchError, RunError
 from pade_bench.training.fit import make_data
 from pade_bench.training.module import count_correct
-from pade_bench.training.reload import completed, load_run, read_run
+from pade_bench.training.reload import completed, read_run, rebuild
 
 Scores = dict[str, float]
 # What a record may hold, in the order in which they are counted, and what is said before them.
@@ -19,12 +20,15 @@ ACCURACIES = {"test_accuracy": "", "test_top5_accuracy": "top-5 "}
 
 
 @torch.no_grad()
-def evaluate(path: Path, data_root: str | None = None) -> tuple[Scores, Scores, int]:
+def evaluate(
+    path: Path, data_root: str | None = None, trust: Sequence[str] = ()
+) -> tuple[Scores, Scores, int]:
     """Score a run's network on its test set.
 
     Args:
         path: the run's directory.
         data_root: where the data lies, if not where it lay in training.
+        trust: further packages whose code the run's configuration may run.
 
     Returns:
         the accuracies now and the recorded ones, in percent by their names in the record, and
@@ -34,12 +38,12 @@ def evaluate(path: Path, data_root: str | None = None) -> tuple[Scores, Scores, 
         RunError: the run is not finished or cannot be loaded.
         DataError: the data set is missing or damaged.
     """
-    run = read_run(path)
+    run = read_run(path, trust)
     record = run.record()
     if record is None or record.get("test_accuracy") is None:
         raise RunError(f"{path} has no recorded accuracy: the run is not finished.")
-    classifier = load_run(path)
     run = completed(run)
+    classifier = rebuild(run)
     if data_root is not None:
         run.config.data.root = data_root
     data = make_data(run)
@@ -69,9 +73,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, help="a run directory: runs/digits_lenet/pau/seed0")
     parser.add_argument("--data", metavar="DIR", help="where the data lies, if it has moved")
+    parser.add_argument(
+        "--trust", metavar="PACKAGE", action="append", default=[],
+        help="run code of this package too, if the run names a class of it",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        now, recorded, images = evaluate(options.run, options.data)
+        now, recorded, images = evaluate(options.run, options.data, options.trust)
     except PadeBenchError as error:
         print(f"pade_bench.evaluate: {error}", file=sys.stderr)
         return 2

@@ -21,7 +21,7 @@ from pade_bench.models.layers import channel_multiplier
 from pade_bench.runs import Run
 from pade_bench.training.fit import fit, make_classifier, make_data
 from pade_bench.training.pruned import Pruned, example, read_filters
-from pade_bench.training.reload import load_run
+from pade_bench.training.reload import rebuild
 
 
 def fit_chain(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def _groups(run: Run) -> list[FilterGroup]:
 
 def _prune(before: Run, run: Run, groups: Sequence[FilterGroup]) -> Pruned:
     """Return what a run takes from the finished one before it."""
-    trained = load_run(before.directory)
+    trained = rebuild(before)
     filters: Filters = read_filters(before) or {g.name: list(range(g.filters)) for g in groups}
     settings = run.config.prune
     kept = strongest_filters(

@@ -1,19 +1,36 @@
-"""Finding the class or function that a configuration names."""
+"""Finding the class or function that a configuration names.
+
+Importing a module runs it, so what a configuration may name is limited twice: by kind, always; and
+in the configuration of a run that is loaded, which may be somebody else's, by :data:`TRUSTED`.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
+from torch import nn
+
 from pade_bench.errors import ConfigurationError, did_you_mean
+
+# Packages whose classes a configuration may name wherever it comes from.
+TRUSTED = ("pade_bench", "torch.nn")
+
+_KINDS = {
+    "activation": "a class of torch.nn.Module",
+    "model": "a class of torch.nn.Module or a function that returns one",
+    "data": "a class of pade_bench.data.ImageDataModule",
+}
 
 
 def locate(group: str, target: str) -> Any:
     """Return the object that ``group._target_`` names, ``package.module.Name``.
 
     Raises:
-        ConfigurationError: there is no such module, or no such name in it.
+        ConfigurationError: there is no such module, no such name in it, or it is something else
+            than what the group holds.
     """
     module_name, _, name = target.rpartition(".")
     try:
@@ -28,4 +45,30 @@ def locate(group: str, target: str) -> Any:
         raise ConfigurationError(
             f"{group}._target_={target} does not exist.{did_you_mean(name, names)}"
         )
-    return getattr(module, name)
+    found = getattr(module, name)
+    base: type = nn.Module
+    if group == "data":
+        # Whoever wants an activation alone must not wait for Lightning.
+        from pade_bench.data import ImageDataModule
+
+        base = ImageDataModule
+    is_function = group == "model" and inspect.isfunction(found)
+    if not (is_function or (inspect.isclass(found) and issubclass(found, base))):
+        raise ConfigurationError(f"{group}._target_={target} is not {_KINDS[group]}.")
+    return found
+
+
+def require_trusted(group: str, target: object, trust: Iterable[str]) -> None:
+    """Refuse a name outside :data:`TRUSTED` and ``trust``, before anything is imported.
+
+    Raises:
+        ConfigurationError: it lies in another package.
+    """
+    allowed = (*TRUSTED, *trust)
+    if not any(str(target).startswith(f"{package}.") for package in allowed):
+        package = str(target).partition(".")[0]
+        raise ConfigurationError(
+            f"{group}._target_={target}: to load this run is to run code of {package!r}, which is "
+            f"not among {', '.join(allowed)}. If you trust it: trust=[{package!r}] of load_run, "
+            f"--trust {package} of pade_bench.evaluate."
+        )

@@ -40,8 +40,6 @@ def activation_factory(
     if not isinstance(target, str):
         raise ConfigurationError("activation: its configuration names no class (_target_).")
     found = locate("activation", target)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise ConfigurationError(f"activation._target_={target} is not a class of torch.nn.Module.")
     factory = functools.partial(found, **arguments)
     signature = inspect.signature(factory.func)
     for name in arguments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -13,20 +14,23 @@ from omegaconf.errors import OmegaConfBaseException
 from pade_bench.errors import RunError
 from pade_bench.runs import Run
 from pade_bench.schema import Config
+from pade_bench.targets import require_trusted
 from pade_bench.training.checkpoints import read_checkpoint
 from pade_bench.training.fit import make_classifier
 from pade_bench.training.module import Classifier
 
 
-def load_run(path: str | os.PathLike[str]) -> Classifier:
+def load_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Classifier:
     """Rebuild the trained network of a run from its directory alone, on the CPU.
 
     The network is described by ``config.yaml`` and its weights lie in ``last.ckpt``, which is
-    read as weights only: nothing in it can run code. The classes that the configuration names
-    are imported and called, so only load runs whose ``config.yaml`` you would run.
+    read as weights only: nothing in it can run code. Of the classes that the configuration names,
+    only those of ``pade_bench`` and ``torch.nn`` are imported and called, so a run from anybody
+    may be loaded.
 
     Args:
         path: a run directory, such as ``runs/digits_lenet/pau/seed0``.
+        trust: further packages whose code the configuration may run, such as your own.
 
     Returns:
         the classifier in evaluation mode; ``.network`` is the bare network. Both map
@@ -35,9 +39,14 @@ def load_run(path: str | os.PathLike[str]) -> Classifier:
     Raises:
         RunError: the directory is no run, its checkpoint is missing or damaged, or the two do not
             belong together.
-        ConfigurationError: a class of the configuration does not exist or does not fit.
+        ConfigurationError: a class of the configuration lies in another package, does not exist
+            or does not fit.
     """
-    run = completed(read_run(path))
+    return rebuild(completed(read_run(path, trust)))
+
+
+def rebuild(run: Run) -> Classifier:
+    """Return the trained network of a run whose configuration is trusted; see :func:`load_run`."""
     if not run.checkpoint.exists():
         raise RunError(f"{run.checkpoint} does not exist: the run has no complete epoch yet.")
     checkpoint = read_checkpoint(run.checkpoint)
@@ -55,11 +64,12 @@ def load_run(path: str | os.PathLike[str]) -> Classifier:
     return classifier.eval()
 
 
-def read_run(path: str | os.PathLike[str]) -> Run:
+def read_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Run:
     """Return the run whose home is ``path``, with the configuration it was trained with.
 
     Raises:
         RunError: there is no readable ``config.yaml``.
+        ConfigurationError: a class that it names is not of a package that is trusted.
     """
     directory = Path(path)
     try:
@@ -70,6 +80,8 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         raise RunError(f"{directory / 'config.yaml'} cannot be read: {error}") from error
     if not isinstance(config, DictConfig):
         raise RunError(f"{directory / 'config.yaml'} holds no settings.")
+    for group in ("activation", "model", "data"):
+        require_trusted(group, OmegaConf.select(config, f"{group}._target_"), trust)
     return Run(directory, names={}, config=config)
 
 

@@ -1,0 +1,106 @@
+"""What a configuration may name, and that nothing else is called or even imported."""
+
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from pade_bench import load_run
+from pade_bench.activations.factory import activation_factory
+from pade_bench.errors import ConfigurationError
+from pade_bench.evaluate import main
+from pade_bench.targets import locate
+from pade_bench.training import fit
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "complaint"),
+    [
+        ("activation", "os.system", "is not a class of torch.nn.Module."),
+        ("activation", "subprocess.Popen", "is not a class of torch.nn.Module."),
+        ("model", "subprocess.Popen", "or a function that returns one"),
+        ("model", "builtins.exec", "or a function that returns one"),
+        ("data", "subprocess.Popen", "is not a class of pade_bench.data.ImageDataModule."),
+        ("data", "pade_bench.models.LeNet", "is not a class of pade_bench.data.ImageDataModule."),
+        ("data", "torch.nn.ReLU", "is not a class of pade_bench.data.ImageDataModule."),
+    ],
+)
+def test_only_modules_and_data_modules_are_called(group, target, complaint):
+    with pytest.raises(ConfigurationError, match=f"{group}._target_={target} ") as error:
+        locate(group, target)
+    assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "complaint"),
+    [
+        ("activation", "pade_bench.activations.PUA", "does not exist. Did you mean 'PAU'?"),
+        ("activation", "nowhere.Sine", "cannot import 'nowhere'"),
+        ("data", "pade_bench.dta.MNIST", "cannot import 'pade_bench.dta'"),
+    ],
+)
+def test_what_does_not_exist_is_named(group, target, complaint):
+    with pytest.raises(ConfigurationError) as error:
+        locate(group, target)
+    assert str(error.value).startswith(f"{group}._target_={target}")
+    assert complaint in str(error.value)
+
+
+def test_the_kinds_that_are_meant_are_found():
+    for group, target in (
+        ("activation", "torch.nn.ReLU"),
+        ("model", "pade_bench.models.LeNet"),
+        ("model", "pade_bench.models.vgg8"),
+        ("data", "pade_bench.data.Digits"),
+    ):
+        assert locate(group, target).__name__ == target.rpartition(".")[2]
+
+
+@pytest.fixture
+def foreign(tiny_run, tmp_path, monkeypatch):
+    """Return a finished run and a module beside it that makes a file when it is imported."""
+    run = tiny_run("activation=relu", "trainer.max_epochs=1")
+    fit(run)
+    (tmp_path / "foreign.py").write_text(
+        f"import torch\nopen({str(tmp_path / 'was_imported')!r}, 'w').close()\n"
+        "class Activation(torch.nn.ReLU):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield run.directory
+    sys.modules.pop("foreign", None)
+
+
+@pytest.mark.parametrize("group", ["activation", "model", "data"])
+def test_a_run_that_names_other_code_is_refused_before_that_is_imported(
+    group, foreign, tmp_path, capsys
+):
+    config = OmegaConf.load(foreign / "config.yaml")
+    config[group]._target_ = "foreign.Activation"
+    OmegaConf.save(config, foreign / "config.yaml")
+    with pytest.raises(ConfigurationError, match="to load this run is to run code of 'foreign'"):
+        load_run(foreign)
+    assert main([str(foreign)]) == 2
+    assert "--trust foreign" in capsys.readouterr().err
+    assert not (tmp_path / "was_imported").exists()
+
+
+def test_code_that_is_trusted_is_run(foreign, tmp_path):
+    config = OmegaConf.load(foreign / "config.yaml")
+    config.activation = {"_target_": "foreign.Activation"}
+    OmegaConf.save(config, foreign / "config.yaml")
+    assert load_run(foreign, trust=["foreign"]).activation_type.__module__ == "foreign"
+    assert (tmp_path / "was_imported").exists()
+
+
+def test_a_name_that_only_begins_like_a_trusted_package_is_refused(foreign):
+    config = OmegaConf.load(foreign / "config.yaml")
+    config.activation._target_ = "pade_bench_evil.ReLU"
+    OmegaConf.save(config, foreign / "config.yaml")
+    with pytest.raises(ConfigurationError, match="pade_bench_evil"):
+        load_run(foreign)
+
+
+def test_what_a_user_names_in_a_configuration_of_their_own_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "own_code.py").write_text("import torch\nclass Own(torch.nn.ReLU):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert type(activation_factory({"_target_": "own_code.Own"})()).__name__ == "Own"
