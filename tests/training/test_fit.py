@@ -148,29 +148,14 @@ def damage(path, how):
     return content
 
 
-def interrupt_in_epoch(patch, epoch):
-    """Let the training end with :class:`Interrupted` when an epoch begins, counted from 0."""
-
-    def interrupt(self):
-        if self.current_epoch == epoch:
-            raise Interrupted
-        start(self)
-
-    start = Classifier.on_train_epoch_start
-    patch.setattr(Classifier, "on_train_epoch_start", interrupt)
-
-
 @pytest.mark.parametrize("how", ["half", "empty", "flipped"])
 def test_a_damaged_checkpoint_is_kept_and_the_one_before_it_resumed(
-    how, tiny_run, tmp_path, monkeypatch, capsys
+    how, tiny_run, fit_until, tmp_path, capsys
 ):
     settings = ("activation=relu", "trainer.max_epochs=3")
     whole, cut = (tiny_run(*settings, f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
     fit(whole)
-    with monkeypatch.context() as patch:
-        interrupt_in_epoch(patch, 2)
-        with pytest.raises(Interrupted):
-            fit(cut)
+    fit_until(cut, epoch=2, step=0)
     content = damage(cut.checkpoint, how)
     capsys.readouterr()
     fit(cut)
@@ -185,14 +170,11 @@ def test_a_damaged_checkpoint_is_kept_and_the_one_before_it_resumed(
 
 
 def test_without_a_good_checkpoint_the_run_starts_over_and_says_so(
-    tiny_run, tmp_path, monkeypatch, capsys
+    tiny_run, fit_until, tmp_path, capsys
 ):
     whole, cut = (tiny_run(f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
     fit(whole)
-    with monkeypatch.context() as patch:
-        interrupt_in_epoch(patch, 1)
-        with pytest.raises(Interrupted):
-            fit(cut)
+    fit_until(cut, epoch=1, step=0)
     damage(cut.checkpoint, "half")
     fit(cut)
     assert "No good checkpoint is left: the run starts over." in capsys.readouterr().out
@@ -232,16 +214,13 @@ def test_a_damaged_record_is_made_again_from_the_checkpoint(tiny_run, capsys):
     assert "epoch 1/2" not in capsys.readouterr().out
 
 
-def test_a_run_resumes_with_the_threads_it_began_with(tiny_run, tmp_path, monkeypatch):
+def test_a_run_resumes_with_the_threads_it_began_with(tiny_run, fit_until, tmp_path):
     whole, cut = (tiny_run(f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
         fit(whole)
-        with monkeypatch.context() as patch:
-            interrupt_in_epoch(patch, 1)
-            with pytest.raises(Interrupted):
-                fit(cut)
+        fit_until(cut, epoch=1, step=0)
         torch.set_num_threads(1)
         assert fit(cut)["provenance"]["threads"] == 2
     finally:
@@ -338,3 +317,37 @@ def test_a_disk_that_fills_keeps_the_last_epoch_and_the_run_resumes(tiny_run, mo
     assert load(run)["epoch"] == 0
     assert run.record() is None
     assert fit(run)["status"] == "finished"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder on a disk of 2 MB, and a function that makes room there."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        room = ["mount", "-o", "remount,size=20m", str(folder)]
+        yield folder, lambda: subprocess.run(room, check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+def test_on_a_full_disk_the_run_ends_with_an_error_and_resumes_once_there_is_room(
+    small_disk, tiny_run, tmp_path
+):
+    disk, make_room = small_disk
+    settings = ("activation=relu", "trainer.max_epochs=3")
+    whole, cut = (tiny_run(*settings, f"runs_dir={place}") for place in (tmp_path / "whole", disk))
+    fit(whole)
+    # Two checkpoints of 0.75 MB fit there, a third beside them does not.
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"Cannot write to .*No space left.* Make room") as error:
+            fit(cut)
+        assert str(cut.directory) in str(error.value)
+        assert load(cut)["epoch"] == 1
+        assert not list(cut.directory.glob("*.partial"))
+    make_room()
+    assert fit(cut)["status"] == "finished"
+    assert_same_result(whole, cut)
