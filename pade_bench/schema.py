@@ -94,14 +94,15 @@ class TrainerConfig:
     """How long and on what a run trains.
 
     ``precision``: ``fp32``, or autocast to ``bf16`` or ``fp16``, in which Padé units still compute
-    in float32. ``strategy``: ``single``, or ``ddp`` with ``devices`` processes that each take
-    batches of ``data.batch_size``.
+    in float32. ``strategy``: ``single``, or ``ddp`` with ``devices`` processes on each of
+    ``num_nodes`` machines, every process taking batches of ``data.batch_size``.
     """
 
     max_epochs: int = MISSING
     accelerator: str = "auto"
     strategy: str = "single"
     devices: int = 1
+    num_nodes: int = 1
     precision: str = "fp32"
     compile: bool = False
     channels_last: bool = True
@@ -174,6 +175,7 @@ _RANGES: dict[str, Check] = {
     "data.workers": (lambda v: v is None or v >= 0, "at least 0, or null to choose"),
     "trainer.max_epochs": _POSITIVE,
     "trainer.devices": _POSITIVE,
+    "trainer.num_nodes": _POSITIVE,
     "trainer.accumulate_batches": _POSITIVE,
     "optim.momentum": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
     "prune.shares": (
@@ -215,11 +217,12 @@ def validate(config: DictConfig) -> None:
     for key, choices in _CHOICES.items():
         if (value := _select(config, key)) not in choices:
             raise ConfigurationError(one_of(key, value, choices))
-    if config.trainer.strategy == "single" and config.trainer.devices != 1:
-        raise ConfigurationError(
-            f"trainer.devices={config.trainer.devices}: one process uses one device. Several train "
-            "a run together with trainer=ddp."
-        )
+    for name in ("devices", "num_nodes"):
+        if config.trainer.strategy == "single" and config.trainer[name] != 1:
+            raise ConfigurationError(
+                f"trainer.{name}={config.trainer[name]}: one process uses one device. Several "
+                "train a run together with trainer=ddp."
+            )
     if config.trainer.strategy == "ddp" and config.prune.shares is not None:
         raise ConfigurationError(
             "trainer=ddp: the runs of a pruning experiment follow each other in one process. Use "

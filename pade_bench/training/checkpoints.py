@@ -62,10 +62,10 @@ class SaveLast(Checkpoint):
             self.run.write_progress(pl_module.history["seconds"])
 
 
-def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]] | None:
+def newest_checkpoint(run: Run, keep_damaged: bool = True) -> tuple[Path, dict[str, Any]] | None:
     """Return where the newest good checkpoint is, and its content; ``None`` without any.
 
-    Damaged ones are renamed, so that they are kept, and named.
+    Damaged ones are renamed, so that they are kept, and named; one process alone should do so.
     """
     damaged = False
     for path in (run.checkpoint, run.previous_checkpoint):
@@ -75,9 +75,10 @@ def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]] | None:
             return path, read_checkpoint(path)
         except DamagedError as error:
             damaged = True
-            with writing_to(run.directory):
-                set_aside(error)
-    if damaged:
+            if keep_damaged:
+                with writing_to(run.directory):
+                    set_aside(error)
+    if damaged and keep_damaged:
         print("No good checkpoint is left: the run starts over.", flush=True)
     return None
 

@@ -41,8 +41,9 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
         RunError: the run's directory is held, unreadable, unwritable or has other settings.
     """
     if not run.config.restart and (record := run.sound_record()) is not None:
-        print(f"{run.directory} is {record['status']}:")
-        print_summary(run, record)
+        if rank(run) == 0:
+            print(f"{run.directory} is {record['status']}:")
+            print_summary(run, record)
         return record
     # All that can be refused is refused before the run's directory exists.
     check_devices(run.config.trainer)
@@ -121,7 +122,10 @@ def _resume(run: Run) -> Path | None:
 
     The convolutions of torch on the CPU sum in an order that depends on that number.
     """
-    if (newest := newest_checkpoint(run)) is None:
+    first = rank(run) == 0
+    if run.config.restart and not first:
+        return None  # the first process may still be moving aside what is there
+    if (newest := newest_checkpoint(run, keep_damaged=first)) is None:
         return None
     path, checkpoint = newest
     torch.set_num_threads(checkpoint.get("threads", torch.get_num_threads()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
@@ -34,11 +37,17 @@ def make_trainer(run: Run, initial: nn.Module) -> pl.Trainer:
             *callbacks,
             RichProgressBar() if on_terminal else PrintEpochs(),
         ]
+    plugins: list[Any] = [AtomicCheckpointIO(run)]
+    if SLURMEnvironment.detect():
+        # Lightning would save a job that ends in the middle of an epoch, and go on from there: to
+        # other bits. What a run has saved at the end of an epoch is enough.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     return pl.Trainer(
         max_epochs=config.max_epochs,
         accelerator=_accelerator(config),
         strategy="auto" if config.strategy == "single" else config.strategy,
         devices=config.devices,
+        num_nodes=config.num_nodes,
         precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate_batches,
         gradient_clip_val=run.config.optim.gradient_clip_norm,
@@ -46,7 +55,7 @@ def make_trainer(run: Run, initial: nn.Module) -> pl.Trainer:
         default_root_dir=run.directory,
         logger=False,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO(run)],
+        plugins=plugins,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
         enable_checkpointing=True,
@@ -62,7 +71,20 @@ def rank(run: Run) -> int:
 
 
 def check_devices(config: TrainerConfig) -> None:
-    """Raise :class:`ConfigurationError` for what this machine cannot do."""
+    """Raise :class:`ConfigurationError` for what this machine cannot do, or was not started for."""
+    processes = config.devices * config.num_nodes
+    started, command = _started_processes()
+    if started is None and config.num_nodes > 1:
+        raise ConfigurationError(
+            f"trainer.num_nodes={config.num_nodes}: start the processes with torchrun or srun, see "
+            "docs/sweeps.md."
+        )
+    if started not in (None, processes):
+        raise ConfigurationError(
+            f"{command} has started {started} process(es), and trainer.devices={config.devices} on "
+            f"trainer.num_nodes={config.num_nodes} are {processes} (trainer.strategy="
+            f"{config.strategy})."
+        )
     gpus = torch.cuda.device_count()
     if config.accelerator == "cuda" and not gpus:
         raise ConfigurationError(
@@ -77,6 +99,15 @@ def check_devices(config: TrainerConfig) -> None:
             "trainer.precision=fp16: float16 is for CUDA devices, and this run is on the CPU. "
             "Use bf16 or fp32."
         )
+
+
+def _started_processes() -> tuple[int | None, str]:
+    """Return how many processes a launcher has started for this run, and its name."""
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment().world_size(), "torchrun"
+    if SLURMEnvironment.detect():
+        return int(os.environ["SLURM_NTASKS"]), "srun"
+    return None, ""
 
 
 def _accelerator(config: TrainerConfig) -> str:

@@ -104,3 +104,9 @@ def kill_parent(pid):
     """Kill the process that started another one, without a chance to tidy up."""
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(parent, signal.SIGKILL)
+
+
+def children(pid):
+    """Return the processes that a process has started."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()]

@@ -1,6 +1,9 @@
 """A sweep on a real SLURM of one node: a job is preempted, queued again, and resumes."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -83,3 +86,22 @@ def test_without_slurm_the_launcher_says_so(place):
     assert process.returncode == 1
     assert "the launcher could not start a job" in output
     assert "slurm" in output
+
+
+def test_srun_starts_the_processes_of_one_run(place, slurm):
+    run = (
+        "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "activation=relu",
+        "trainer.max_epochs=2",
+    )  # fmt: skip
+    code, output = place.run(*run, "runs_dir=own", OMP_NUM_THREADS="1")
+    assert code == 0, output
+    environment = {**os.environ, **slurm, "OMP_NUM_THREADS": "1"}
+    srun = ["srun", "--ntasks-per-node=2", "--job-name=ours", "--kill-on-bad-exit=1"]
+    result = subprocess.run(
+        [*srun, sys.executable, "-m", "pade_bench", *run], cwd=place.folder, env=environment,
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("epoch 2/2") == 1
+    (ours,), (own,) = place.results().values(), place.results("own").values()
+    assert_same_result(ours, own)
