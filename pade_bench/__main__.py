@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -28,9 +28,20 @@ from pade_bench.sweeps import sweeper
 from pade_bench.sweeps.isolated import end_with_parent
 from pade_bench.sweeps.jobs import Job, listing, summary, survey
 
+# Errors that a user can cause: their message is all that there is to say.
+_EXPLAINED = (PadeBenchError, CompactHydraException, HydraException)
+
 
 @hydra.main(version_base="1.3", config_path="pkg://pade_bench.configs", config_name="config")
 def _job(config: DictConfig) -> float | None:
+    """Do what ``config`` describes; return the accuracy, for sweepers that look for a high one."""
+    try:
+        return _train(config)
+    except _EXPLAINED as error:  # here already: Hydra would print a line of its own before it
+        _end(error)
+
+
+def _train(config: DictConfig) -> float | None:
     """Train the run that ``config`` describes, or say that it is finished; return its accuracy."""
     choices: Any = HydraConfig.get().runtime.choices
     # The same experiment and activation with nothing else changed: what differs names the run.
@@ -54,11 +65,16 @@ def _job(config: DictConfig) -> float | None:
     return records[-1]["test_accuracy"]
 
 
+def _end(error: Exception) -> NoReturn:
+    print(f"pade_bench: {explain(error)}", file=sys.stderr)
+    sys.exit(getattr(error, "exit_code", 2))
+
+
 def explain(error: BaseException) -> str:
     """Word an error of Hydra or OmegaConf for a user who typed a command line."""
     # Hydra names the file of a mistake in YAML at the beginning of its own message.
     in_file = re.match(r"In '([^']+)': ", str(error))
-    where = f"{in_file[1]}.yaml: " if in_file else ""
+    where = f"{in_file[1]}.yaml: " if in_file and in_file[1] != "config" else ""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
@@ -95,9 +111,8 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         _job()
-    except (PadeBenchError, CompactHydraException, HydraException) as error:
-        print(f"pade_bench: {explain(error)}", file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 2))
+    except _EXPLAINED as error:
+        _end(error)
     except KeyboardInterrupt:
         print("\npade_bench: interrupted; the same command resumes.", file=sys.stderr)
         sys.exit(130)

@@ -37,8 +37,6 @@ MISTAKES = {
     "trainer.max_epochs=0": "trainer.max_epochs=0: must be a whole number of at least 1",
     "trainer.accelerator=cup": "Did you mean 'cpu'?",
     "model._target_=pade_bench.models.LeeNet": "Did you mean 'LeNet'?",
-    "data._target_=pade_bench.dta.MNIST": "cannot import 'pade_bench.dta'",
-    "data._target_=torch.nn.ReLU": "is not a class of pade_bench.data.ImageDataModule",
     "data.batch_size=0": "data.batch_size=0: must be",
     "data.max_rotation=-3": "must be an angle from 0 to 180",
     "data.padding=4": "data.padding is no setting: data has _target_, batch_size, max_rotation",
@@ -59,7 +57,7 @@ def test_a_mistake_is_explained_in_few_lines_before_anything_is_written(mistake,
     assert result.returncode == 2
     assert MISTAKES[mistake] in result.stderr
     assert "Traceback" not in result.stderr
-    assert len(result.stderr.splitlines()) <= 3
+    assert len(result.stderr.splitlines()) <= 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,22 +137,13 @@ def test_a_users_own_activation_works_by_target_alone(tmp_path):
     assert list(tmp_path.glob("runs/digits_lenet/sine-*/seed0/record.json"))
 
 
-@pytest.mark.parametrize(
-    ("target", "complaint"),
-    [
-        ("pade_bench.activations.PUA", "does not exist. Did you mean 'PAU'?"),
-        ("nowhere.Sine", "cannot import 'nowhere'"),
-        ("torch.nn.functional.relu", "is not a class of torch.nn.Module"),
-        ("torch.nn.Flatten", "Flatten"),
-    ],
-)
-def test_an_unusable_activation_class_is_refused_before_training(target, complaint, tmp_path):
+def test_an_unusable_activation_class_is_refused_before_training(tmp_path):
     (tmp_path / "config" / "activation").mkdir(parents=True)
-    (tmp_path / "config" / "activation" / "my.yaml").write_text(f"_target_: {target}\n")
+    (tmp_path / "config" / "activation" / "my.yaml").write_text("_target_: torch.nn.Flatten\n")
     result = pade_bench("--config-dir", "config", "activation=my", cwd=tmp_path)
     assert result.returncode == 2
-    assert complaint in result.stderr
-    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "Flatten" in result.stderr
     assert not list(tmp_path.glob("runs/digits_lenet/*"))
 
 
@@ -164,7 +153,7 @@ def test_missing_data_is_one_message_that_says_what_to_do(tmp_path):
     assert result.returncode == 2
     assert "train-images-idx3-ubyte" in result.stderr
     assert "data.root=" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 2
     assert not (tmp_path / "runs" / "mnist_lenet").exists()
 
 
