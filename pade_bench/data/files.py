@@ -87,14 +87,16 @@ class PublishedFiles:
 
     def _download(self, download: Callable[[Path], Any], what_to_copy: str) -> None:
         """Download to a temporary folder: the files appear all at once or not at all."""
+        # Of root, what is there already: it is on the same disk, and a failure leaves no trace.
+        root = self.root.absolute()
+        there = next(folder for folder in (root, *root.parents) if folder.exists())
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
             with (
-                tempfile.TemporaryDirectory(prefix=".download-", dir=self.root) as folder,
+                tempfile.TemporaryDirectory(prefix=".download-", dir=there) as folder,
                 _socket_timeout(_DOWNLOAD_TIMEOUT),
             ):
                 download(Path(folder))
-                self.home.parent.mkdir(exist_ok=True)
+                self.home.parent.mkdir(parents=True, exist_ok=True)
                 os.rename(Path(folder) / self.folder, self.home)
         except (OSError, RuntimeError, HTTPException) as error:
             if self.complete() is not None:
