@@ -157,7 +157,7 @@ def listing(states: Sequence[JobState]) -> str:
 def summary(states: Sequence[JobState]) -> str:
     """Return how many jobs there are of each state, and the hours that are left."""
     counts = Counter(s.state for s in states)
-    text = f"{len(states)} jobs: "
+    text = f"{len(states)} job{'s' * (len(states) != 1)}: "
     text += ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name])
     left = [s.seconds_left for s in states if s.state not in DONE]
     if known := [seconds for seconds in left if seconds is not None]:
