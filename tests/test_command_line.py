@@ -5,17 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-
-def pade_bench(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "pade_bench", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
+from command_line import pade_bench
 
 MISTAKES = {
     "activation=pua": "Did you mean 'pau'?",

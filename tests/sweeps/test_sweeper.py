@@ -1,12 +1,12 @@
 """What ``-m`` and ``sweep=NAME`` expand to, and what is said of it before anything is trained."""
 
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from command_line import pade_bench
 from omegaconf import OmegaConf
 
 from pade_bench.errors import ConfigurationError
@@ -15,16 +15,6 @@ from pade_bench.sweeps import launchers
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SWEEPS = sorted(path.stem for path in (CONFIGS / "sweep").glob("*.yaml"))
-
-
-def pade_bench(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "pade_bench", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def names(output):
