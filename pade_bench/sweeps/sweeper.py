@@ -121,7 +121,8 @@ class PadeBenchSweeper(Sweeper):
             if not launchers.may_launch_again(self.config, logs):
                 return
             states = [outcome(state, logs) for state in survey(jobs)]
-            jobs = [s.job for s in states if s.state in ("missing", "interrupted")]
+            # One that still runs may be about to end with the worker that watched it.
+            jobs = [s.job for s in states if s.state in ("missing", "interrupted", "running")]
 
     def _jobs(self, arguments: Sequence[str]) -> list[tuple[Job, list[Run]]]:
         """Return the jobs and their runs, every configuration composed and checked."""
