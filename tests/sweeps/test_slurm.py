@@ -43,7 +43,7 @@ def test_a_preempted_job_is_queued_again_and_resumes(how, place, slurm):
     else:
         # What it sends before the time of a job is over: submitit has the job queued again.
         run(slurm, "scancel", "--signal=USR2", job)
-    start_again_at_once(job, slurm)
+    start_again_soon(job, slurm)
     output, _ = process.communicate(timeout=500)
     assert process.returncode == 0, output
     assert "2 jobs: 2 finished" in output
@@ -59,13 +59,16 @@ def test_a_preempted_job_is_queued_again_and_resumes(how, place, slurm):
     assert_same_result(place.results("alone")["pau", 1], results["pau", 1])
 
 
-def start_again_at_once(job, slurm):
-    """SLURM lets a job that it queued again wait for two minutes, which a test need not."""
+def start_again_soon(job, slurm):
+    """SLURM lets a job that it queued again wait for two minutes, which a test need not.
+
+    A second it must: a job that starts within the one in which it was killed counts as killed.
+    """
     end = time.monotonic() + 60
     while "PENDING" not in run(slurm, "squeue", "-h", "-j", job, "-o", "%T"):
         assert time.monotonic() < end, run(slurm, "squeue")
         time.sleep(0.2)
-    run(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
+    run(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now+3")
 
 
 def test_a_job_that_is_cancelled_is_reported_and_the_others_go_on(place, slurm):
