@@ -30,8 +30,8 @@ status: setup  ## say what runs are finished, running, failed or missing
 test: setup  ## set up and run the tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-sweeps: setup  ## run sweeps with every launcher, and on a SLURM of one node where it is installed
-	$(BIN)/python -m pytest -m slow tests/sweeps tests/test_no_telemetry.py
+test-sweeps: setup  ## run kills, two processes, and sweeps with every launcher: SLURM where it is installed
+	$(BIN)/python -m pytest -m slow tests/sweeps tests/training tests/test_no_telemetry.py
 
 test-slow: setup  ## run the slow tests too: every kernel for every GPU architecture, huge tensors
 	$(BIN)/python -m pytest

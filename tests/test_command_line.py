@@ -26,7 +26,6 @@ MISTAKES = {
     "seed=-1": "seed=-1: must be a whole number from 0",
     "trainer.max_epochs=0": "trainer.max_epochs=0: must be a whole number of at least 1",
     "trainer.accelerator=cup": "Did you mean 'cpu'?",
-    "model._target_=pade_bench.models.LeeNet": "Did you mean 'LeNet'?",
     "data.batch_size=0": "data.batch_size=0: must be",
     "data.max_rotation=-3": "must be an angle from 0 to 180",
     "data.padding=4": "data.padding is no setting: data has _target_, batch_size, max_rotation",

@@ -36,6 +36,7 @@ def test_only_modules_and_data_modules_are_called(group, target, complaint):
     [
         ("activation", "pade_bench.activations.PUA", "does not exist. Did you mean 'PAU'?"),
         ("activation", "nowhere.Sine", "cannot import 'nowhere'"),
+        ("model", "pade_bench.models.LeeNet", "does not exist. Did you mean 'LeNet'?"),
         ("data", "pade_bench.dta.MNIST", "cannot import 'pade_bench.dta'"),
     ],
 )

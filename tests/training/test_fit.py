@@ -106,6 +106,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     assert_same_result(whole, cut)
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_random_resumes_to_the_same_bits(tiny_run, tmp_path):
     settings = ["activation=rpau", "trainer.max_epochs=4"]
     whole, cut = (tiny_run(*settings, f"runs_dir={tmp_path / name}") for name in ("whole", "cut"))

@@ -113,6 +113,7 @@ def command_line(run, *overrides):
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_network_as_one_with_the_doubled_batch(tiny_run):
     alone = tiny_run(*SHORT, "data.batch_size=64")
     fit(alone)
