@@ -268,7 +268,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"{path.name} is no dictionary")
     content = {key: value for key, value in record.items() if key != "checksum"}
-    if record.get("checksum", _digest(content)) != _digest(content):
+    if "checksum" in record and record["checksum"] != _digest(content):
         raise ValueError(f"{path.name} does not have its checksum: it was changed after the run")
     return record
 
