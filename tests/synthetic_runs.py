@@ -17,6 +17,13 @@ def digest(value):
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def write_record(home, record):
+    """Write a record as training does, with its checksum."""
+    content = {key: value for key, value in record.items() if key != "checksum"}
+    text = json.dumps({**content, "checksum": digest(content)})
+    (home / "record.json").write_text(text)
+
+
 def settings(experiment, activation, changes):
     """Return a configuration as ``config.yaml`` holds it."""
     data, _, model = experiment.rpartition("_")
@@ -131,7 +138,7 @@ class Runs:
             "changes": changes or {},
             "provenance": {"commit": "0123abc", "device": "a CPU", "pade_kernel": "cpu"},
         } | more
-        (home / "record.json").write_text(json.dumps(record))
+        write_record(home, record)
         if learned:
             save_curves(home / "activations.npz", curves(0.2 if activation == "rpau" else 0.0))
         return home

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from synthetic_runs import write_record
 
 from pade_bench.report.groups import group_runs, pruned_groups, summarize
 from pade_bench.report.records import read_runs
@@ -67,7 +68,7 @@ def test_where_a_run_was_made_makes_no_difference(runs):
     record = json.loads((home / "record.json").read_text())
     other = json.loads((runs.directory("mnist_lenet", "pau", 0) / "record.json").read_text())
     record["config_hash"] = other["config_hash"]
-    (home / "record.json").write_text(json.dumps(record))
+    write_record(home, record)
     assert labels(runs.groups()) == {("PAU", ()): 2}
 
 

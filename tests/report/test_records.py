@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from synthetic_runs import write_record
 
 from pade_bench.errors import RunError
 from pade_bench.report import records
@@ -60,7 +61,7 @@ def test_a_record_with_an_impossible_value_is_named_and_the_rest_is_read(runs, c
     runs.finish("mnist_lenet", "relu", 0)
     home = runs.finish("mnist_lenet", "pau", 0)
     record = json.loads((home / "record.json").read_text())
-    (home / "record.json").write_text(json.dumps(record | change))
+    write_record(home, record | change)
     found, problems = read(runs)
     assert list(found) == [("mnist_lenet", "relu", 0)]
     (problem,) = problems
@@ -92,7 +93,7 @@ def test_a_missing_key_is_named(runs):
     home = runs.finish("mnist_lenet", "pau", 0)
     record = json.loads((home / "record.json").read_text())
     del record["config_hash"]
-    (home / "record.json").write_text(json.dumps(record))
+    write_record(home, record)
     assert "has no 'config_hash'" in read(runs)[1][0]
 
 
