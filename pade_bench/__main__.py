@@ -26,7 +26,7 @@ from pade_bench.errors import PadeBenchError, did_you_mean, one_of
 from pade_bench.runs import Run
 from pade_bench.sweeps import sweeper
 from pade_bench.sweeps.isolated import end_with_parent
-from pade_bench.sweeps.jobs import Job, listing, summary, survey
+from pade_bench.sweeps.jobs import Job, plan
 
 # Errors that a user can cause: their message is all that there is to say.
 _EXPLAINED = (PadeBenchError, CompactHydraException, HydraException)
@@ -50,8 +50,7 @@ def _train(config: DictConfig) -> float | None:
     )
     runs = chain(config, unchanged, {k: choices[k] for k in Run.CHOICES})
     if config.dry_run:
-        states = survey([Job.of(runs, HydraConfig.get().overrides.task)])
-        return print(f"{listing(states)}\n\n{summary(states)}")
+        return print(plan([Job.of(runs, HydraConfig.get().overrides.task)]))
     # Imported here, because printing a configuration must not wait for torch.
     from pade_bench.pruning import fit_chain
     from pade_bench.training import fit

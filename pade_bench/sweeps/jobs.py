@@ -140,6 +140,12 @@ def _state(home: Path, config_hash: str, result: Result | None) -> tuple[str, st
     return now_doing, note
 
 
+def plan(jobs: Sequence[Job]) -> str:
+    """Return what ``dry_run=true`` prints: every job with its state, and what is left."""
+    states = survey(jobs)
+    return f"{listing(states)}\n\n{summary(states)}"
+
+
 def listing(states: Sequence[JobState]) -> str:
     """Return a line for every job."""
     lines = [("state", "run", "epochs", "left", "")]

@@ -23,7 +23,7 @@ from pade_bench.chain import chain
 from pade_bench.errors import ConfigurationError, SweepError
 from pade_bench.runs import Run, writing_to
 from pade_bench.sweeps import isolated, launchers
-from pade_bench.sweeps.jobs import Job, listing, summary, survey
+from pade_bench.sweeps.jobs import Job, plan, summary, survey
 from pade_bench.sweeps.outcome import Follower, conclude, outcome, table
 
 # Settings of the sweep, not of its jobs.
@@ -67,9 +67,7 @@ class PadeBenchSweeper(Sweeper):
         found = self._jobs(arguments)
         jobs = [job for job, _ in found]
         if self.config.dry_run:
-            states = survey(jobs)
-            print(f"{listing(states)}\n\n{summary(states)}")
-            return
+            return print(plan(jobs))
         if self.config.restart:
             # Once and here, not by each job: one that is preempted has to resume.
             for run in (run for _, runs in found for run in runs):
