@@ -57,6 +57,16 @@ class Place:
         output, _ = process.communicate(timeout=500)
         return process.returncode, output
 
+    def run_and_kill_a_worker(self, *sweep, epoch):
+        """Kill the launcher's process of a run after an epoch; return the run, and the output."""
+        process = self.start(*sweep)
+        self.wait_for(f"epoch {epoch}/", process)
+        run = next(r for r in self.results().values() if r.epochs >= epoch)
+        kill_parent(process_of(run.directory))
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, output
+        return run, output
+
     def results(self, runs_dir="runs"):
         """Return the runs by (activation, seed)."""
         runs, problems = read_runs(self.folder / runs_dir)

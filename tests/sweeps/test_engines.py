@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from real_sweeps import assert_same_result, kill_parent, process_of
+from real_sweeps import assert_same_result, process_of
 
 pytestmark = pytest.mark.slow
 
@@ -87,12 +87,7 @@ def test_the_same_sweep_twice_at_once_does_each_run_once(place):
 def test_a_job_of_ray_whose_worker_is_killed_resumes_on_another(place):
     sweep = ("-m", "activation=pau", "seed=1,2", "trainer.max_epochs=6", "trainer.accelerator=cpu")
     ray = ("hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2")
-    process = place.start(*sweep, *ray)
-    place.wait_for("epoch 2/6", process)
-    run = next(r for r in place.results().values() if r.epochs >= 2)
-    kill_parent(process_of(run.directory))
-    output, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, output
+    run, output = place.run_and_kill_a_worker(*sweep, *ray, epoch=2)
     assert "2 jobs: 2 finished" in output
     assert "resuming after epoch" in output
     (log,) = [log for name, log in place.logs().items() if name.endswith(f"seed{run.seed}")]
@@ -109,12 +104,7 @@ def test_a_job_of_ray_whose_worker_is_killed_resumes_on_another(place):
 def test_jobs_go_on_when_a_worker_of_joblib_is_killed(place):
     sweep = ("-m", "activation=relu", "seed=1,2,3", "trainer.accelerator=cpu")
     joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    process = place.start(*sweep, "trainer.max_epochs=4", *joblib)
-    place.wait_for("epoch 1/4", process)
-    run = next(r for r in place.results().values() if r.epochs >= 1)
-    kill_parent(process_of(run.directory))
-    output, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, output
+    _, output = place.run_and_kill_a_worker(*sweep, "trainer.max_epochs=4", *joblib, epoch=1)
     assert "the launcher lost a job" in output
     assert "3 jobs: 3 finished" in output
 
