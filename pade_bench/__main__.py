@@ -20,10 +20,10 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pade_bench import schema
-from pade_bench.chain import chain
+from pade_bench.config import schema
 from pade_bench.errors import PadeBenchError, did_you_mean, one_of
-from pade_bench.runs import Run
+from pade_bench.runs.chain import chain
+from pade_bench.runs.home import Run
 from pade_bench.sweeps import sweeper
 from pade_bench.sweeps.isolated import end_with_parent
 from pade_bench.sweeps.jobs import Job, plan
@@ -52,8 +52,8 @@ def _train(config: DictConfig) -> float | None:
     if config.dry_run:
         return print(plan([Job.of(runs, HydraConfig.get().overrides.task)]))
     # Imported here, because printing a configuration must not wait for torch.
-    from pade_bench.pruning import fit_chain
     from pade_bench.training import fit
+    from pade_bench.training.pruning import fit_chain
 
     # What Lightning says of the machine and of itself would bury what the user asked for.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

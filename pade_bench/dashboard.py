@@ -34,8 +34,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pade_bench.errors import PadeBenchError
 from pade_bench.report.groups import Group, describe, group_runs, read_settings, summarize
-from pade_bench.report.records import read_runs
-from pade_bench.runs import write_atomically
+from pade_bench.runs.files import write_atomically
+from pade_bench.runs.records import read_runs
 
 SECONDS_BETWEEN_UPDATES = 30
 # Where to begin, and without TensorBoard's smoothing: means over seeds are smooth enough.

@@ -11,13 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pade_bench import locks
 from pade_bench.errors import PadeBenchError
 from pade_bench.report import paper
 from pade_bench.report.groups import Group, describe, group_runs
-from pade_bench.report.records import Result, read_runs
-
-STATES = ("finished", "running", "diverged", "failed", "interrupted", "missing")
+from pade_bench.runs.records import Result, read_runs
+from pade_bench.runs.state import STATES, duration, median_epoch, state
 
 
 @dataclass
@@ -29,15 +27,6 @@ class CellStatus:
     details: list[str] = field(default_factory=list)
     remaining_seconds: float = 0.0
     unknown: int = 0  # runs for whose duration there is no measured epoch
-
-
-def state(run: Result) -> str:
-    """Return what a run is doing: one of ``STATES``, but never ``missing``."""
-    if run.status != "unfinished":
-        return run.status
-    if locks.is_held(run.directory / "lock"):
-        return "running"
-    return "failed" if (run.directory / "traceback.txt").exists() else "interrupted"
 
 
 def cell_statuses(groups: Iterable[Group], now: float) -> list[CellStatus]:
@@ -104,15 +93,6 @@ def _estimate(
     return seconds, epochs
 
 
-def median_epoch(*similar: Iterable[Result]) -> float | None:
-    """Return the seconds of an epoch, from the first of several sets of runs that has any."""
-    for runs in similar:
-        if measured := [seconds for run in runs for seconds in run.seconds_per_epoch]:
-            # An epoch during which the machine was busy or asleep should not count for all.
-            return statistics.median(measured)
-    return None
-
-
 def _remaining(run: Result, seconds: float | None, epochs: int | None) -> float | None:
     if run.seconds_per_epoch:
         seconds = statistics.median(run.seconds_per_epoch)
@@ -132,13 +112,6 @@ def _running(run: Result, left: float | None, now: float) -> tuple[float | None,
     left = max(0.0, left - passed)
     done_at = datetime.datetime.fromtimestamp(now + left)
     return left, f"{where}, done in {duration(left)} at {done_at:%H:%M}"
-
-
-def duration(seconds: float) -> str:
-    """Return ``45 s``, ``12 min`` or ``3.4 h``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def render(cells: Sequence[CellStatus]) -> str:

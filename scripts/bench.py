@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from pade_bench import functional, ops
 from pade_bench.ops import reference
-from pade_bench.provenance import device_name
+from pade_bench.training.provenance import device_name
 
 SIZES = {"1 k": 1 << 10, "10 k": 10_240, "100 k": 102_400, "1 M": 1 << 20, "16 M": 1 << 24}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

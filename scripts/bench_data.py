@@ -37,7 +37,7 @@ from pade_bench.data import CIFAR10, MNIST, ImageNet
 from pade_bench.data.folder import decode
 from pade_bench.data.loader import Split
 from pade_bench.models import build_model
-from pade_bench.provenance import device_name
+from pade_bench.training.provenance import device_name
 
 WORKERS = 2
 Batches = Iterable[tuple[Tensor, Tensor]]

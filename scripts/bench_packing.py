@@ -23,8 +23,8 @@ from pathlib import Path
 
 import torch
 
-from pade_bench.provenance import device_name
-from pade_bench.report.records import read_runs
+from pade_bench.runs.records import read_runs
+from pade_bench.training.provenance import device_name
 
 CORES = len(os.sched_getaffinity(0))
 PACKED = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={CORES}")

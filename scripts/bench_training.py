@@ -24,10 +24,10 @@ from torch.nn.utils import clip_grad_norm_
 from pade_bench import build_model
 from pade_bench.activations import PAU
 from pade_bench.activations.factory import ActivationFactory
+from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.data.augmentation import RandomRotation
 from pade_bench.data.loader import EpochSampler, Normalization, ShuffledLoader, Split
 from pade_bench.ops import reference
-from pade_bench.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.training import Classifier
 from pade_bench.training.optimizers import make_optimizer
 

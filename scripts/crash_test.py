@@ -29,9 +29,9 @@ from typing import Any
 import torch
 
 from pade_bench.errors import RunError
-from pade_bench.provenance import device_name
-from pade_bench.runs import read_json
+from pade_bench.runs.files import read_json
 from pade_bench.training.checkpoints import read_checkpoint
+from pade_bench.training.provenance import device_name
 
 # With a fixed function, with learnable coefficients, and with random draws of their own.
 ACTIVATIONS = ("relu", "pau", "rpau", "rrelu")

@@ -6,8 +6,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from synthetic_runs import Runs
 
-from pade_bench import schema
-from pade_bench.runs import Run
+from pade_bench.config import schema
+from pade_bench.runs.home import Run
 
 
 @pytest.fixture

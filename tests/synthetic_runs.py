@@ -6,9 +6,9 @@ import json
 import numpy as np
 import yaml
 
-from pade_bench.plots import LayerCurve
 from pade_bench.report.groups import group_runs
-from pade_bench.report.records import read_runs
+from pade_bench.runs.curves import LayerCurve
+from pade_bench.runs.records import read_runs
 
 QUALITY = {"relu": 98.0, "swish": 98.4, "pau": 98.9, "rpau": 98.8, "elu": 97.5, "slaf": 96.0}
 

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from pade_bench.report.groups import group_runs
-from pade_bench.report.records import read_runs
-from pade_bench.status import cell_statuses, duration, main, render
+from pade_bench.runs.records import read_runs
+from pade_bench.runs.state import duration
+from pade_bench.status import cell_statuses, main, render
 
 
 def cells(runs, now=None):

@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import nn
 
+from pade_bench.config.targets import locate
 from pade_bench.errors import ConfigurationError, did_you_mean, one_of
-from pade_bench.targets import locate
 
 ActivationFactory = Callable[[], nn.Module]
 
@@ -39,7 +39,7 @@ def activation_factory(
     target = arguments.pop("_target_", None)
     if not isinstance(target, str):
         raise ConfigurationError("activation: its configuration names no class (_target_).")
-    found = locate("activation", target)
+    found = locate("activation", target, nn.Module)
     factory = functools.partial(found, **arguments)
     signature = inspect.signature(factory.func)
     for name in arguments:

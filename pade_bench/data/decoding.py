@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from pade_bench.data.folder import CorruptImageError, FolderSplit, decode
 from pade_bench.data.loader import EpochSampler, Normalization, Shard, shares
+from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import DataError
-from pade_bench.seeding import epoch_seed
 
 MOST_CORRUPT = 0.1  # of the images of a split
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pade_bench.data.augmentation import Augmentation
+from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import ConfigurationError
-from pade_bench.seeding import epoch_seed
 
 
 class Split(NamedTuple):

@@ -14,10 +14,10 @@ from pade_bench.report.drawing import Plan, write
 from pade_bench.report.groups import Changes, Group, describe, group_runs
 from pade_bench.report.page import Picture, Section, render
 from pade_bench.report.paper import AccuracyTable
-from pade_bench.report.records import Result, read_runs
 from pade_bench.report.statistics import rank_all
 from pade_bench.report.tables import Table
-from pade_bench.runs import writing_to
+from pade_bench.runs.files import writing_to
+from pade_bench.runs.records import Result, read_runs
 
 # A group in curves, learned functions and ranks takes 30 ms of drawing, and as many kB of the page.
 GROUPS_DRAWN = 200

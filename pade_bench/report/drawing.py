@@ -14,12 +14,12 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from pade_bench.plots import LayerCurve, load_curves
 from pade_bench.report import paper
 from pade_bench.report.groups import Group
 from pade_bench.report.page import Picture, inline_svg
 from pade_bench.report.style import INK, RC
-from pade_bench.runs import write_atomically
+from pade_bench.runs.curves import LayerCurve, load_curves
+from pade_bench.runs.files import write_atomically
 
 Draw = Callable[[], Figure | None]
 

@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from pade_bench.plots import LayerCurve, draw_layer
 from pade_bench.report import paper
 from pade_bench.report.groups import Group, describe, pruned_groups, summarize
+from pade_bench.report.learned_functions import draw_layer
 from pade_bench.report.statistics import Ranking
 from pade_bench.report.style import INK, look
+from pade_bench.runs.curves import LayerCurve
 
 
 def approximations() -> Figure:

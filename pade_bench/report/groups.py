@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from pade_bench.report.paper import activation_label
-from pade_bench.report.records import Result
-from pade_bench.runs import shaping_settings
+from pade_bench.runs.home import shaping_settings
+from pade_bench.runs.records import Result
 
 # libyaml reads a configuration ten times as fast, where PyYAML was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -26,9 +26,9 @@ from typing import IO
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pade_bench import locks
 from pade_bench.errors import RunHeldError
-from pade_bench.runs import read_json, write_atomically
+from pade_bench.runs import locks
+from pade_bench.runs.files import read_json, write_atomically
 from pade_bench.sweeps.jobs import Job
 
 LIFELINE = "PADE_BENCH_LIFELINE"

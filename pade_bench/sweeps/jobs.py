@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pade_bench import locks
-from pade_bench.report.records import Result, read_runs
-from pade_bench.runs import Run
-from pade_bench.status import STATES, duration, median_epoch, state
-
-DONE = ("finished", "diverged")
+from pade_bench.runs import locks
+from pade_bench.runs.home import Run
+from pade_bench.runs.records import Result, read_runs
+from pade_bench.runs.state import DONE, STATES, duration, median_epoch, state
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pade_bench.errors import RunHeldError, SweepError
+from pade_bench.runs.state import DONE
 from pade_bench.sweeps.isolated import ENDED, ending, log_path
-from pade_bench.sweeps.jobs import DONE, Job, JobState, listing, summary
+from pade_bench.sweeps.jobs import Job, JobState, listing, summary
 
 
 class Follower(threading.Thread):

@@ -18,10 +18,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pade_bench import schema
-from pade_bench.chain import chain
+from pade_bench.config import schema
 from pade_bench.errors import ConfigurationError, SweepError
-from pade_bench.runs import Run, writing_to
+from pade_bench.runs.chain import chain
+from pade_bench.runs.files import writing_to
+from pade_bench.runs.home import Run
 from pade_bench.sweeps import isolated, launchers
 from pade_bench.sweeps.jobs import Job, plan, summary, survey
 from pade_bench.sweeps.outcome import Follower, conclude, outcome, table

@@ -13,7 +13,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from pade_bench.errors import DamagedError, RunError
-from pade_bench.runs import Run, set_aside, write_atomically, writing_to
+from pade_bench.runs.files import set_aside, write_atomically, writing_to
+from pade_bench.runs.home import Run
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from pade_bench.runs import Run
+from pade_bench.runs.home import Run
 
 
 class PrintEpochs(Checkpoint):

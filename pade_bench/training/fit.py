@@ -11,14 +11,16 @@ from torch import nn
 
 from pade_bench.activations import PAU, check_activation
 from pade_bench.activations.factory import activation_factory
+from pade_bench.config.targets import locate
 from pade_bench.data import ImageDataModule
-from pade_bench.provenance import provenance
-from pade_bench.runs import Run, write_atomically, writing_to
-from pade_bench.targets import locate
+from pade_bench.runs.curves import save_curves
+from pade_bench.runs.files import write_atomically, writing_to
+from pade_bench.runs.home import Run
 from pade_bench.training.checkpoints import newest_checkpoint
 from pade_bench.training.console import print_summary
-from pade_bench.training.learned import measure, picture, save_arrays
+from pade_bench.training.learned import measure, picture
 from pade_bench.training.module import Classifier
+from pade_bench.training.provenance import provenance
 from pade_bench.training.pruned import Pruned, costs, keep, prune, read_filters
 from pade_bench.training.trainer import check_devices, make_trainer, rank
 
@@ -70,7 +72,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
 def make_data(run: Run) -> ImageDataModule:
     """Return the configured data module, with the run's seed."""
     arguments = dict(run.config.data)
-    kind = locate("data", arguments.pop("_target_"))
+    kind = locate("data", arguments.pop("_target_"), ImageDataModule)
     return kind(**arguments, seed=run.config.seed)
 
 
@@ -89,7 +91,7 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
     check_activation(sample)
     data = make_data(run)
     torch.manual_seed(config.seed)
-    network = locate("model", config.model._target_)(
+    network = locate("model", config.model._target_, nn.Module)(
         activation=factory, in_channels=data.in_channels, num_classes=data.num_classes
     )
     if pruned is not None:
@@ -147,7 +149,7 @@ def _keep(
         }
     with writing_to(run.directory):
         if layers:
-            save_arrays(run.directory / "activations.npz", layers)
+            save_curves(run.directory / "activations.npz", layers)
             write_atomically(run.directory / "activations.png", picture(layers))
         run.previous_checkpoint.unlink(missing_ok=True)
         # The record comes last: it is what says that the run is finished.

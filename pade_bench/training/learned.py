@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pade_bench.models.layers import channel_multiplier
-from pade_bench.plots import LayerCurve, draw_activations
-from pade_bench.runs import write_atomically
+from pade_bench.report.learned_functions import draw_activations
+from pade_bench.runs.curves import LayerCurve
 from pade_bench.training.module import Classifier
 
 GRID_POINTS = 401
@@ -106,18 +105,6 @@ def _noise_band(module: nn.Module, x: Tensor) -> np.ndarray:
             y = module(x.repeat(NOISE_DRAWS)).view(NOISE_DRAWS, -1)
     module.train(was_training)
     return np.quantile(y.float().cpu().numpy(), (0.025, 0.975), axis=0)
-
-
-def save_arrays(path: Path, layers: list[LayerCurve]) -> None:
-    """Write the curves to a NumPy archive, from which the report draws without torch."""
-    arrays = {
-        f"{i}/{name}": value
-        for i, layer in enumerate(layers)
-        for name, value in vars(layer).items()
-    }
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    write_atomically(path, content.getvalue())
 
 
 def picture(layers: list[LayerCurve]) -> bytes:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pade_bench.seeding import epoch_seed
+from pade_bench.data.seeding import epoch_seed
 from pade_bench.training.optimizers import make_optimizer
 
 if TYPE_CHECKING:
-    from pade_bench.schema import OptimConfig
+    from pade_bench.config.schema import OptimConfig
 
 
 class Classifier(pl.LightningModule):

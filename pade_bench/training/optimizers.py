@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from pade_bench.activations import PAU
 
 if TYPE_CHECKING:
-    from pade_bench.schema import OptimConfig, ParameterGroupConfig
+    from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
 
 
 def parameter_groups(network: nn.Module) -> dict[str, list[nn.Parameter]]:

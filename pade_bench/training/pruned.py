@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pade_bench.data import ImageDataModule
+from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import RunError
 from pade_bench.models.filters import Filters, keep_filters, multiply_adds
-from pade_bench.runs import Run, write_atomically, writing_to
-from pade_bench.seeding import epoch_seed
+from pade_bench.runs.files import write_atomically, writing_to
+from pade_bench.runs.home import Run
 
 # Each network is timed so often and so long: small ones are done in a millisecond, and a machine
 # that does other things for a moment must not decide.

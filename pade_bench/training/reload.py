@@ -11,10 +11,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pade_bench.config.schema import Config
+from pade_bench.config.targets import require_trusted
 from pade_bench.errors import RunError
-from pade_bench.runs import Run
-from pade_bench.schema import Config
-from pade_bench.targets import require_trusted
+from pade_bench.runs.home import Run
 from pade_bench.training.checkpoints import read_checkpoint
 from pade_bench.training.fit import make_classifier
 from pade_bench.training.module import Classifier

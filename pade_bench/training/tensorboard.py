@@ -16,8 +16,9 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pade_bench.activations import PAU
-from pade_bench.plots import draw_activations
-from pade_bench.runs import Run, identity, writing_to
+from pade_bench.report.learned_functions import draw_activations
+from pade_bench.runs.files import writing_to
+from pade_bench.runs.home import Run, identity
 from pade_bench.training.learned import learnable_activations, measure
 
 # TensorBoard sorts by name: these come first, before the activations and their parameters.

@@ -13,9 +13,9 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
+from pade_bench.config.schema import TrainerConfig
 from pade_bench.errors import ConfigurationError
-from pade_bench.runs import Run
-from pade_bench.schema import TrainerConfig
+from pade_bench.runs.home import Run
 from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast
 from pade_bench.training.console import PrintEpochs
 from pade_bench.training.tensorboard import TensorBoard

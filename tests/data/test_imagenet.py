@@ -12,8 +12,8 @@ from torchvision import datasets, transforms
 from pade_bench.data import ImageNet
 from pade_bench.data.imagenet import CLASSES
 from pade_bench.data.loader import Shard
+from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import ConfigurationError, DataError
-from pade_bench.seeding import epoch_seed
 
 
 @pytest.fixture(scope="module")

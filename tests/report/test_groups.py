@@ -6,7 +6,7 @@ import pytest
 from synthetic_runs import write_record
 
 from pade_bench.report.groups import group_runs, pruned_groups, summarize
-from pade_bench.report.records import read_runs
+from pade_bench.runs.records import read_runs
 
 
 def labels(groups):

@@ -8,8 +8,8 @@ from synthetic_runs import fill
 
 from pade_bench.report import accuracy, paper, results
 from pade_bench.report.groups import group_runs
-from pade_bench.report.records import read_runs
 from pade_bench.report.tables import Cell, Table
+from pade_bench.runs.records import read_runs
 
 PREAMBLE = r"\documentclass{article}\usepackage{booktabs,longtable,lscape}\begin{document}"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pade_bench.report.records import read_runs
+from pade_bench.runs.records import read_runs
 
 ACTIVATIONS = """
 import os, signal, torch

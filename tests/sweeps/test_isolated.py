@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
-from pade_bench import locks
+from pade_bench.runs import locks
 from pade_bench.sweeps import isolated
 from pade_bench.sweeps.isolated import Isolated, ending, log_path
 from pade_bench.sweeps.jobs import Job, survey

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pade_bench import locks
-from pade_bench.chain import chain
+from pade_bench.runs import locks
+from pade_bench.runs.chain import chain
 from pade_bench.sweeps.jobs import Job, listing, summary, survey
 
 

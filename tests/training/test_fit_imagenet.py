@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pade_bench import load_run
 from pade_bench.data import ImageNet
 from pade_bench.evaluate import evaluate, main
-from pade_bench.report.records import read_runs
+from pade_bench.runs.records import read_runs
 from pade_bench.training import fit
 from pade_bench.training.fit import make_data
 

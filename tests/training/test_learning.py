@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
 from pade_bench import build_model
+from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.data import MNIST
-from pade_bench.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.training.optimizers import make_optimizer
 
 # (network, channels): (images, pixels to a side, learning rate, steps that suffice twice over).

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pade_bench import PAU, build_model
-from pade_bench.schema import OptimConfig, ParameterGroupConfig
+from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.training.optimizers import (
     learning_rate_factor,
     make_optimizer,

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from pade_bench import load_run
 from pade_bench.errors import ConfigurationError, RunError
 from pade_bench.evaluate import evaluate, main
-from pade_bench.report.records import read_runs
+from pade_bench.runs.records import read_runs
 from pade_bench.training import fit
 from pade_bench.training.reload import read_run
 

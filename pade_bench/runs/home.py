@@ -19,10 +19,7 @@ torch: records are read where torch is not installed.
 from __future__ import annotations
 
 import contextlib
-import datetime
-import hashlib
 import json
-import os
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,8 +28,16 @@ from typing import Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from pade_bench import locks
 from pade_bench.errors import DamagedError, RunError
+from pade_bench.runs import locks
+from pade_bench.runs.files import (
+    digest,
+    read_json,
+    set_aside,
+    time_stamp,
+    write_atomically,
+    writing_to,
+)
 
 # Settings that say where and on what a run is made, not which run it is.
 PLACE_SETTINGS = (
@@ -74,7 +79,7 @@ class Run:
             for key in sorted(settings.keys() | standard.keys())
             if settings.get(key) != standard.get(key)
         }
-        variant = names["activation"] + (f"-{_digest(changes)[:8]}" if changes else "")
+        variant = names["activation"] + (f"-{digest(changes)[:8]}" if changes else "")
         if share := _pruned_share(config):
             variant += f"-pruned{share:g}"
         home = Path(config.runs_dir) / names["experiment"] / variant / f"seed{config.seed}"
@@ -88,7 +93,7 @@ class Run:
     @property
     def config_hash(self) -> str:
         """A hash of every setting that shapes the result, the same for all seeds."""
-        return _digest(identity(self.config))
+        return digest(identity(self.config))
 
     @property
     def checkpoint(self) -> Path:
@@ -141,7 +146,7 @@ class Run:
 
     def write_record(self, record: dict[str, Any]) -> dict[str, Any]:
         """Write ``record.json`` whole or not at all; return it with its checksum."""
-        record = {**record, "checksum": _digest(record)}
+        record = {**record, "checksum": digest(record)}
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         write_atomically(self.directory / "record.json", text.encode())
         return record
@@ -217,7 +222,7 @@ class Run:
         names.sort(key=lambda name: (name != "record.json", name != "last.ckpt", name))
         if not names:
             return
-        aside = self.directory.with_name(f"{self.directory.name}.before-{_stamp()}")
+        aside = self.directory.with_name(f"{self.directory.name}.before-{time_stamp()}")
         aside.mkdir()
         for name in names:
             (self.directory / name).rename(aside / name)
@@ -252,81 +257,3 @@ def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a record or a progress file, its checksum verified where it has one.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no JSON, no dictionary, or its checksum is wrong.
-    """
-    try:
-        record = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path.name} is no JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path.name} is no dictionary")
-    content = {key: value for key, value in record.items() if key != "checksum"}
-    if "checksum" in record and record["checksum"] != _digest(content):
-        raise ValueError(f"{path.name} does not have its checksum: it was changed after the run")
-    return record
-
-
-def set_aside(damaged: DamagedError) -> None:
-    """Rename a damaged file so that it is kept, and say so."""
-    aside = damaged.path.with_name(f"{damaged.path.name}.damaged-{_stamp()}")
-    damaged.path.rename(aside)
-    print(f"{damaged.path} is damaged ({damaged.reason}); it is kept as {aside.name}.", flush=True)
-
-
-def write_atomically(
-    path: Path, content: bytes, durable: bool = True, keep_as: Path | None = None
-) -> None:
-    """Write a file that appears whole or not at all, if ``durable`` even on a power failure.
-
-    What was there before stays under the name ``keep_as``, if that is given.
-    """
-    aside = path.with_name(f"{path.name}.partial")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        if keep_as is not None and path.exists():
-            os.replace(path, keep_as)
-        os.replace(aside, path)
-    except OSError:
-        # On a full disk, half a file is in the way of what makes room.
-        aside.unlink(missing_ok=True)
-        raise
-    if not durable:
-        return
-    # The rename itself lasts only once the directory is on disk.
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-@contextlib.contextmanager
-def writing_to(directory: Path) -> Iterator[None]:
-    """Turn a failure to write into a :class:`RunError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"Cannot write to {directory}: {error.strerror or error}. Make room or make it "
-            "writable and start the same command again, or choose another runs_dir; what the run "
-            "had saved is kept."
-        ) from error
-
-
-def _stamp() -> str:
-    return f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

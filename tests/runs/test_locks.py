@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from pade_bench import locks
 from pade_bench.errors import RunError, RunHeldError
+from pade_bench.runs import locks
 
 HOLD_AND_DIE = """
 import os, pathlib, sys
-from pade_bench import locks
+from pade_bench.runs import locks
 with locks.hold(pathlib.Path(sys.argv[1])):
     os.kill(os.getpid(), 9)
 """

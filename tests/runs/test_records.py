@@ -6,8 +6,8 @@ import pytest
 from synthetic_runs import write_record
 
 from pade_bench.errors import RunError
-from pade_bench.report import records
-from pade_bench.report.records import read_runs
+from pade_bench.runs import records
+from pade_bench.runs.records import read_runs
 
 
 def read(runs):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from pade_bench import runs
 from pade_bench.errors import DamagedError, RunError
-from pade_bench.runs import Run, write_atomically
+from pade_bench.runs import files, home
+from pade_bench.runs.files import write_atomically
+from pade_bench.runs.home import Run
 
 SETTINGS = {
     "data": {"_target_": "d", "root": "data"},
@@ -50,7 +51,7 @@ def test_changed_settings_give_another_home_whatever_their_order(tmp_path):
     assert a.directory != make(tmp_path, optim__weights__lr=0.2).directory
 
 
-@pytest.mark.parametrize("key", [k for k in runs.PLACE_SETTINGS if k != "runs_dir"])
+@pytest.mark.parametrize("key", [k for k in home.PLACE_SETTINGS if k != "runs_dir"])
 def test_where_a_run_is_made_does_not_change_its_home(tmp_path, key):
     elsewhere = make(tmp_path, **{key.replace(".", "__"): "other"})
     assert elsewhere.directory == make(tmp_path).directory
@@ -170,8 +171,8 @@ def test_a_process_forked_by_the_training_does_not_hold_the_run(tmp_path):
 HOLD = """
 import os, sys
 sys.path.insert(0, "{tests}")
-import pathlib, test_runs
-claim = test_runs.make(pathlib.Path("{home}")).claim()
+import pathlib, test_home
+claim = test_home.make(pathlib.Path("{home}")).claim()
 claim.__enter__()
 """
 
@@ -197,7 +198,7 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match="No space left on device"), runs.writing_to(tmp_path):
+    with pytest.raises(RunError, match="No space left on device"), files.writing_to(tmp_path):
         write_atomically(path, b"half")
     assert path.read_bytes() == b"good"
     assert list(tmp_path.iterdir()) == [path]

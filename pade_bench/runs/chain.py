@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
-from pade_bench.runs import Run
-from pade_bench.schema import PruneConfig
+from pade_bench.config.schema import PruneConfig
+from pade_bench.runs.home import Run
 
 
 def chain(config: DictConfig, unchanged: DictConfig, names: Mapping[str, str]) -> list[Run]:
@@ -16,7 +16,7 @@ def chain(config: DictConfig, unchanged: DictConfig, names: Mapping[str, str]) -
 
     Args:
         config: the configuration.
-        unchanged: see :meth:`pade_bench.runs.Run.from_config`.
+        unchanged: see :meth:`pade_bench.runs.home.Run.from_config`.
         names: see there.
     """
     if config.prune.shares is None:

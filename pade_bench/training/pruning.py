@@ -18,7 +18,7 @@ from pade_bench.models.filters import (
     strongest_filters,
 )
 from pade_bench.models.layers import channel_multiplier
-from pade_bench.runs import Run
+from pade_bench.runs.home import Run
 from pade_bench.training.fit import fit, make_classifier, make_data
 from pade_bench.training.pruned import Pruned, example, read_filters
 from pade_bench.training.reload import rebuild

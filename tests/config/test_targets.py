@@ -4,13 +4,17 @@ import sys
 
 import pytest
 from omegaconf import OmegaConf
+from torch import nn
 
 from pade_bench import load_run
 from pade_bench.activations.factory import activation_factory
+from pade_bench.config.targets import locate
+from pade_bench.data import ImageDataModule
 from pade_bench.errors import ConfigurationError
 from pade_bench.evaluate import main
-from pade_bench.targets import locate
 from pade_bench.training import fit
+
+BASES = {"activation": nn.Module, "model": nn.Module, "data": ImageDataModule}
 
 
 @pytest.mark.parametrize(
@@ -27,7 +31,7 @@ from pade_bench.training import fit
 )
 def test_only_modules_and_data_modules_are_called(group, target, complaint):
     with pytest.raises(ConfigurationError, match=f"{group}._target_={target} ") as error:
-        locate(group, target)
+        locate(group, target, BASES[group])
     assert complaint in str(error.value)
 
 
@@ -42,7 +46,7 @@ def test_only_modules_and_data_modules_are_called(group, target, complaint):
 )
 def test_what_does_not_exist_is_named(group, target, complaint):
     with pytest.raises(ConfigurationError) as error:
-        locate(group, target)
+        locate(group, target, BASES[group])
     assert str(error.value).startswith(f"{group}._target_={target}")
     assert complaint in str(error.value)
 
@@ -54,7 +58,7 @@ def test_the_kinds_that_are_meant_are_found():
         ("model", "pade_bench.models.vgg8"),
         ("data", "pade_bench.data.Digits"),
     ):
-        assert locate(group, target).__name__ == target.rpartition(".")[2]
+        assert locate(group, target, BASES[group]).__name__ == target.rpartition(".")[2]
 
 
 @pytest.fixture

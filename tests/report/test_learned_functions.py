@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pade_bench.plots import LayerCurve, draw_activations
+from pade_bench.report.learned_functions import draw_activations
+from pade_bench.runs.curves import LayerCurve
 
 
 def curve(number):

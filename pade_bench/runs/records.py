@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pade_bench.errors import RunError
-from pade_bench.runs import read_json
+from pade_bench.runs.files import read_json
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from pade_bench import load_run
-from pade_bench.chain import chain
 from pade_bench.errors import ConfigurationError, RunError
 from pade_bench.evaluate import evaluate
-from pade_bench.pruning import fit_chain
+from pade_bench.runs.chain import chain
 from pade_bench.training.fit import make_classifier
 from pade_bench.training.module import Classifier
 from pade_bench.training.pruned import Pruned, read_filters
+from pade_bench.training.pruning import fit_chain
 
 SHORT = ("experiment=prune_digits_lenet", "trainer.max_epochs=2", "prune.shares=[30,60]")
 

@@ -11,8 +11,6 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
-
 from pade_bench.errors import ConfigurationError, did_you_mean
 
 # Packages whose classes a configuration may name wherever it comes from.
@@ -25,8 +23,13 @@ _KINDS = {
 }
 
 
-def locate(group: str, target: str) -> Any:
+def locate(group: str, target: str, base: type) -> Any:
     """Return the object that ``group._target_`` names, ``package.module.Name``.
+
+    Args:
+        group: ``activation``, ``model`` or ``data``.
+        target: the name.
+        base: the class of which it must be one; for a model, a function may stand for it.
 
     Raises:
         ConfigurationError: there is no such module, no such name in it, or it is something else
@@ -46,12 +49,6 @@ def locate(group: str, target: str) -> Any:
             f"{group}._target_={target} does not exist.{did_you_mean(name, names)}"
         )
     found = getattr(module, name)
-    base: type = nn.Module
-    if group == "data":
-        # Whoever wants an activation alone must not wait for Lightning.
-        from pade_bench.data import ImageDataModule
-
-        base = ImageDataModule
     is_function = group == "model" and inspect.isfunction(found)
     if not (is_function or (inspect.isclass(found) and issubclass(found, base))):
         raise ConfigurationError(f"{group}._target_={target} is not {_KINDS[group]}.")
