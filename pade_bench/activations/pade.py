@@ -27,7 +27,11 @@ class PAU(nn.Module):
         degrees: m and n, each from 1 to 10; the paper's are 5 and 4.
         init: the function to start from, by name (see ``coefficients.FUNCTIONS``), or any function
             from tensor to tensor, which is fitted on [-3, 3].
-        denominator: the form of Q.
+        form: the form of Q.
+        inplace: accepted and ignored, so that a unit can stand wherever a network passes
+            ``inplace=True`` to its activations: the backward pass needs the input unchanged.
+        device: of the parameters, as for torch's own modules.
+        dtype: of the parameters, as for torch's own modules.
 
     Shape:
         any; the output has the input's shape and type.
@@ -35,26 +39,39 @@ class PAU(nn.Module):
     Attributes:
         numerator: parameter (m + 1,), the coefficients a0 … am.
         denominator: parameter (n,), the coefficients b1 … bn.
-        form: the argument ``denominator``.
 
     Raises:
-        ConfigurationError: an argument is none of the above.
+        ConfigurationError: ``degrees``, ``init`` or ``form`` is none of the above.
     """
 
     def __init__(
         self,
         degrees: Sequence[int] = (5, 4),
         init: str | Function = "lrelu_0.01",
-        denominator: str = "abs_of_sum",
+        *,
+        form: str = "abs_of_sum",
+        inplace: bool | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if denominator not in FORMS:
-            raise ConfigurationError(one_of("denominator", denominator, FORMS))
-        a, b = initial_coefficients(init, _pair_of_degrees(degrees), denominator)
-        self.numerator = nn.Parameter(torch.tensor(a))
-        self.denominator = nn.Parameter(torch.tensor(b))
-        self.form = denominator
+        if form not in FORMS:
+            raise ConfigurationError(one_of("form", form, FORMS))
+        self.form = form
         self.init = init if isinstance(init, str) else getattr(init, "__name__", repr(init))
+        # Numbers, not the function: a unit that starts from a lambda can be pickled.
+        self._start = initial_coefficients(init, _pair_of_degrees(degrees), form)
+        self.numerator, self.denominator = (
+            nn.Parameter(torch.empty(len(c), device=device, dtype=dtype)) for c in self._start
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the coefficients to those of ``init`` again."""
+        with torch.no_grad():
+            for parameter, start in zip((self.numerator, self.denominator), self._start, strict=True):
+                # A device of its own, as torch.device("meta") may be around.
+                parameter.copy_(torch.tensor(start, dtype=parameter.dtype, device=parameter.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit to every element of ``x``."""
@@ -63,7 +80,7 @@ class PAU(nn.Module):
     def extra_repr(self) -> str:
         """Describe the unit in a network's printout."""
         degrees = (len(self.numerator) - 1, len(self.denominator))
-        return f"degrees={degrees}, init={self.init}, denominator={self.form}"
+        return f"degrees={degrees}, init={self.init}, form={self.form}"
 
 
 class RPAU(PAU):
@@ -75,9 +92,12 @@ class RPAU(PAU):
     Args:
         degrees: as for ``PAU``.
         init: as for ``PAU``.
-        denominator: as for ``PAU``.
+        form: as for ``PAU``.
         noise: half the width of the relative noise, in [0, 1). 0.01 is [assumed]: the paper's
             values are lost.
+        inplace: as for ``PAU``.
+        device: as for ``PAU``.
+        dtype: as for ``PAU``.
 
     Raises:
         ConfigurationError: an argument is none of the above.
@@ -87,10 +107,14 @@ class RPAU(PAU):
         self,
         degrees: Sequence[int] = (5, 4),
         init: str | Function = "lrelu_0.01",
-        denominator: str = "abs_of_sum",
+        *,
+        form: str = "abs_of_sum",
         noise: float = 0.01,
+        inplace: bool | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(degrees, init, denominator)
+        super().__init__(degrees, init, form=form, inplace=inplace, device=device, dtype=dtype)
         if not (isinstance(noise, (int, float)) and 0 <= noise < 1):
             raise ConfigurationError(f"noise={noise!r} is not a number in [0, 1).")
         self.noise = float(noise)

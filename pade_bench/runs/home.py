@@ -51,6 +51,10 @@ PLACE_SETTINGS = (
     "trainer.progress_bar",
 )
 
+# Settings that once had another name. A run is hashed and compared under that name, so that
+# renaming a setting gives no run another home.
+FORMER_NAMES = {"activation.form": "activation.denominator"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -244,7 +248,7 @@ def shaping_settings(config: Any) -> dict[str, Any]:
     if settings.get("prune.shares") is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("prune.")}
     return {
-        key: value
+        FORMER_NAMES.get(key, key): value
         for key, value in settings.items()
         if key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
     }

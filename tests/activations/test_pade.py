@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 import pade_bench
 from pade_bench.activations import PAU, RPAU
+from pade_bench.activations.coefficients import initial_coefficients
 from pade_bench.errors import ConfigurationError
 from pade_bench.ops import FORMS
 
@@ -27,7 +30,7 @@ def test_default_is_the_papers_unit():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_output_is_the_quotient_of_the_forms_polynomials(form):
-    unit = PAU(denominator=form).double()
+    unit = PAU(form=form).double()
     with torch.no_grad():
         unit.denominator[0] = -0.4
     x = np.linspace(-5, 5, 101)
@@ -44,7 +47,7 @@ def test_output_is_the_quotient_of_the_forms_polynomials(form):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("degrees", [(1, 1), (3, 2), (4, 5), (10, 10)])
 def test_any_degrees_start_near_the_named_function(degrees, form):
-    unit = PAU(degrees=degrees, init="lrelu_0.20", denominator=form)
+    unit = PAU(degrees=degrees, init="lrelu_0.20", form=form)
     assert len(unit.numerator) == degrees[0] + 1
     assert len(unit.denominator) == degrees[1]
     x = torch.linspace(-3, 3, 301)
@@ -54,10 +57,64 @@ def test_any_degrees_start_near_the_named_function(degrees, form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_any_function_can_be_the_start(form):
-    unit = PAU(degrees=(7, 6), init=torch.sin, denominator=form)
+    unit = PAU(degrees=(7, 6), init=torch.sin, form=form)
     x = torch.linspace(-3, 3, 301)
     torch.testing.assert_close(unit(x), x.sin(), rtol=0, atol=1e-4)
     assert "init=sin" in repr(unit)
+
+
+UNITS = pytest.mark.parametrize(
+    "unit", [PAU, RPAU, lambda **k: PAU((3, 2), torch.sin, form="sum_of_abs", **k)]
+)
+
+
+@UNITS
+def test_reset_parameters_gives_the_start_values_again(unit):
+    trained, fresh = unit(), unit()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(1)
+    trained.reset_parameters()
+    for name, parameter in fresh.named_parameters():
+        assert torch.equal(trained.get_parameter(name), parameter), name
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+
+
+@UNITS
+def test_a_unit_made_on_the_meta_device_starts_as_any_other(unit):
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Linear(3, 3), unit())
+    assert network[1].numerator.is_meta
+    network.to_empty(device="cpu")
+    for module in network:
+        module.reset_parameters()
+    for name, parameter in unit().named_parameters():
+        assert torch.equal(network[1].get_parameter(name), parameter), name
+
+
+@pytest.mark.parametrize("unit", [PAU, RPAU])
+def test_device_and_dtype_are_those_of_the_parameters(unit):
+    made = unit(device="meta", dtype=torch.float64)
+    assert {(p.device.type, p.dtype) for p in made.parameters()} == {("meta", torch.float64)}
+    (a0, *_), _ = initial_coefficients("lrelu_0.01", (5, 4), "abs_of_sum")
+    assert unit(dtype=torch.float64).numerator[0].item() == a0  # not rounded to float32 first
+    skipped = nn.utils.skip_init(unit, (3, 2), "tanh", form="unsafe")
+    assert (skipped.numerator.device.type, len(skipped.numerator)) == ("cpu", 4)
+
+
+def test_inplace_is_accepted_and_ignored():
+    x = torch.linspace(-1, 1, 5)
+    before = x.clone()
+    assert torch.equal(PAU(inplace=True)(x), PAU()(x))
+    assert torch.equal(x, before)
+    assert repr(RPAU(inplace=True)) == repr(RPAU())
+
+
+def test_a_unit_that_starts_from_a_lambda_can_be_pickled():
+    unit = PAU(init=lambda x: x.square())
+    again = pickle.loads(pickle.dumps(unit))
+    again.reset_parameters()
+    assert torch.equal(again.numerator, unit.numerator)
 
 
 def test_degrees_may_be_hydras_lists():
@@ -73,9 +130,9 @@ def test_large_inputs_stay_finite_in_float32():
 
 
 def test_printout_names_degrees_start_and_form():
-    assert repr(PAU()) == "PAU(degrees=(5, 4), init=lrelu_0.01, denominator=abs_of_sum)"
-    assert repr(RPAU(noise=0.1, denominator="sum_of_abs")) == (
-        "RPAU(degrees=(5, 4), init=lrelu_0.01, denominator=sum_of_abs, noise=0.1)"
+    assert repr(PAU()) == "PAU(degrees=(5, 4), init=lrelu_0.01, form=abs_of_sum)"
+    assert repr(RPAU(noise=0.1, form="sum_of_abs")) == (
+        "RPAU(degrees=(5, 4), init=lrelu_0.01, form=sum_of_abs, noise=0.1)"
     )
 
 
@@ -88,8 +145,8 @@ def test_impossible_degrees_are_refused(degrees):
 def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(ConfigurationError, match=r"init='lrelu'.*Did you mean 'relu'"):
         PAU(init="lrelu")
-    with pytest.raises(ConfigurationError, match=r"denominator='abs_sum'.*mean 'abs_of_sum'"):
-        PAU(denominator="abs_sum")
+    with pytest.raises(ConfigurationError, match=r"form='abs_sum'.*mean 'abs_of_sum'"):
+        PAU(form="abs_sum")
 
 
 @pytest.mark.parametrize("noise", [-0.1, 1.0, float("nan"), "much", None])
@@ -110,7 +167,7 @@ def identity_times(noise: float, *numerator: float) -> RPAU:
 @pytest.mark.parametrize("form", FORMS)
 def test_rpau_in_evaluation_is_exactly_pau(form):
     x = torch.linspace(-5, 5, 1001)
-    assert torch.equal(RPAU(noise=0.5, denominator=form).eval()(x), PAU(denominator=form)(x))
+    assert torch.equal(RPAU(noise=0.5, form=form).eval()(x), PAU(form=form)(x))
 
 
 def test_rpau_without_noise_is_pau_in_training_too():
@@ -154,7 +211,7 @@ def test_rpau_repeats_under_the_same_seed_and_differs_between_calls():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_rpau_gradients_flow_through_the_noisy_coefficients(form):
-    unit = RPAU(noise=0.3, denominator=form).double()
+    unit = RPAU(noise=0.3, form=form).double()
     x = torch.linspace(-2.9, 3.1, 12, dtype=torch.float64, requires_grad=True)
     a = unit.numerator.detach().requires_grad_()
     b = (unit.denominator.detach() + 0.2).requires_grad_()

@@ -15,7 +15,7 @@ from pade_bench import PAU, RPAU
 
 def small_network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), PAU(), nn.Linear(8, 3), PAU(denominator="sum_of_abs"))
+    return nn.Sequential(nn.Linear(6, 8), PAU(), nn.Linear(8, 3), PAU(form="sum_of_abs"))
 
 
 def gradients(network, x):

@@ -58,6 +58,19 @@ def test_where_a_run_is_made_does_not_change_its_home(tmp_path, key):
     assert elsewhere.config_hash == make(tmp_path).config_hash
 
 
+def test_a_run_made_before_a_setting_was_renamed_keeps_its_home_and_hash(tmp_path, make_run):
+    # Computed by commit 9ceaa81, where activation.form was called activation.denominator.
+    run = make_run("activation=pau", "activation.form=sum_of_abs")
+    assert run.directory == tmp_path / "runs/digits_lenet/pau-4e0f6308/seed0"
+    assert run.config_hash == "b9d568a103871c74881a661f67c2719da1790ccb0370dc972a71f1cd5b51db48"
+    old = OmegaConf.create(OmegaConf.to_container(run.config, resolve=True))
+    old.activation.denominator = old.activation.pop("form")
+    run.directory.mkdir(parents=True)
+    OmegaConf.save(old, run.directory / "config.yaml")
+    finish(run)  # not refused for other settings
+    assert run.record()["test_accuracy"] == 50.0
+
+
 def test_seeds_share_the_config_hash(tmp_path):
     assert make(tmp_path, seed=1).config_hash == make(tmp_path, seed=2).config_hash
     assert make(tmp_path, seed=1).directory != make(tmp_path, seed=2).directory

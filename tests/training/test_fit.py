@@ -288,7 +288,7 @@ def test_the_gradient_norm_is_clipped_as_configured(tiny_run, monkeypatch):
 
 
 def test_unusable_activation_arguments_are_refused_before_the_home_exists(tiny_run):
-    run = tiny_run("activation=pau", "activation.denominator=abs_of_sums")
+    run = tiny_run("activation=pau", "activation.form=abs_of_sums")
     with pytest.raises(ConfigurationError, match="Did you mean 'abs_of_sum'"):
         fit(run)
     assert not run.directory.exists()

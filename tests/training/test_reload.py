@@ -129,6 +129,15 @@ def test_a_run_of_a_version_with_fewer_settings_is_loaded_and_scored(copy):
         load_run(copy)
 
 
+def test_a_run_whose_form_was_still_called_denominator_is_loaded_and_scored(copy):
+    config = OmegaConf.load(copy / "config.yaml")
+    config.activation.denominator = config.activation.pop("form")
+    OmegaConf.save(config, copy / "config.yaml")
+    assert {m.form for m in load_run(copy).modules() if hasattr(m, "form")} == {"abs_of_sum"}
+    accuracy, recorded, _ = evaluate(copy)
+    assert accuracy == pytest.approx(recorded)
+
+
 def test_a_run_without_a_result_cannot_be_scored(copy, capsys):
     (copy / "record.json").unlink()
     assert main([str(copy)]) == 2
