@@ -10,7 +10,6 @@ the runs stay as they are. ``tensorboard --logdir runs`` shows every run by itse
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import re
 import shutil
@@ -35,6 +34,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from pade_bench.errors import PadeBenchError
 from pade_bench.report.groups import Group, describe, group_runs, read_settings, summarize
 from pade_bench.runs.files import write_atomically
+from pade_bench.runs.names import file_name
 from pade_bench.runs.records import read_runs
 
 SECONDS_BETWEEN_UPDATES = 30
@@ -43,6 +43,8 @@ PAGE = "?smoothing=0#custom_scalars&_smoothingWeight=0"
 # By name of a curve, the history of a run that it shows.
 CURVES = {"test accuracy": "accuracy_per_epoch", "train loss": "loss_per_epoch"}
 FINAL = ("test accuracy", "std", "best", "seeds")
+# TensorBoard's runs are folders and their names are what it shows: these may be in them too.
+_ALSO = " (),=%"
 
 
 class Dashboard:
@@ -65,7 +67,7 @@ class Dashboard:
         charts = sorted({_chart(group) for group in groups})
         names = {f"{_chart(group)}/{_line(group)}": group for group in groups}
         for name in self.shown.keys() - names.keys() - {"layout"}:
-            shutil.rmtree(self.log_dir / name)
+            self._remove(name)
             del self.shown[name]
         for name, group in names.items():
             values = _hyperparameters(group, changed)
@@ -76,6 +78,12 @@ class Dashboard:
             _write(self.log_dir / "layout", [_event(_layout(charts)), _event(_columns(changed))])
         return problems
 
+    def _remove(self, name: str) -> None:
+        """Remove the folder of a run of TensorBoard, which was made here and nowhere else."""
+        folder = (self.log_dir / name).resolve()
+        if self.log_dir.resolve() in folder.parents:
+            shutil.rmtree(folder)
+
     def _is_new(self, name: str, made_of: Any) -> bool:
         new = self.shown.get(name) != made_of
         self.shown[name] = made_of
@@ -85,19 +93,11 @@ class Dashboard:
 def _chart(group: Group) -> str:
     """Return what the activations in one chart have in common: an experiment and its settings."""
     changes = f" ({describe(group.protocol)})" if group.protocol else ""
-    return _folder_name(f"{group.experiment}{changes}")
+    return file_name(f"{group.experiment}{changes}", _ALSO)
 
 
 def _line(group: Group) -> str:
-    return _folder_name(group.full_label)
-
-
-def _folder_name(text: str) -> str:
-    """Return a text, cut where no file system would take it: TensorBoard's runs are folders."""
-    text = text.replace("/", "_")
-    if len(text.encode()) <= 200:
-        return text
-    return f"{text[:100]}… {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return file_name(group.full_label, _ALSO)
 
 
 def _curves(group: Group) -> Iterator[Event]:

@@ -1,5 +1,6 @@
 """The dashboard: what its event files hold, and what TensorBoard's pages show of them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,10 +8,11 @@ import sys
 
 import numpy as np
 import pytest
-from synthetic_runs import Runs
+from synthetic_runs import Runs, write_record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pade_bench.dashboard import Dashboard, main, serve
+from pade_bench.runs.names import file_name
 from pade_bench.training import fit
 
 SHORT = {"trainer.max_epochs": 5}
@@ -66,7 +68,7 @@ def test_settings_are_charts_and_runs_of_their_own(runs, tmp_path):
     dashboard, read = show(runs, tmp_path)
     dashboard.update()
     assert dashboard.shown.keys() == {
-        "mnist_lenet/PAU", "mnist_lenet/ReLU", "mnist_lenet/PAU (init=a_b)",
+        "mnist_lenet/PAU", "mnist_lenet/ReLU", f"mnist_lenet/{file_name('PAU (init=a/b)', ' ()=')}",
         "mnist_lenet (trainer.max_epochs=5)/PAU", "layout",
     }  # fmt: skip
     # One seed has no spread to tell.
@@ -82,6 +84,32 @@ def test_settings_too_long_for_a_folder_are_cut(runs, tmp_path):
     names = [name for name in dashboard.shown if name != "layout"]
     assert len(names) == 2
     assert all(read(name).Tags()["scalars"] for name in names)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "activation"),
+    [("..", "precious"), ("../precious", "."), ("a\0b", "é\n"), ("x" * 5000, "-rf"), ("", "")],
+    ids=ascii,
+)
+def test_a_record_names_no_folder_outside_the_log_directory(runs, tmp_path, experiment, activation):
+    precious = tmp_path / "precious" / "file"
+    precious.parent.mkdir()
+    precious.write_text("kept")
+    home = runs.finish("mnist_lenet", "pau", 0)
+    record = json.loads((home / "record.json").read_text())
+    write_record(home, record | {"experiment": experiment, "activation": activation})
+    before = {path for path in files(tmp_path) if runs.root not in path.parents}
+    dashboard, _ = show(runs, tmp_path)
+    dashboard.update()
+    (name,) = dashboard.shown.keys() - {"layout"}
+    written = {path for path in files(tmp_path) if runs.root not in path.parents} - before
+    assert written
+    assert all(path.resolve().is_relative_to(tmp_path / "log") for path in written)
+    (home / "record.json").unlink()
+    (home / "config.yaml").unlink()
+    dashboard.update()
+    assert name not in dashboard.shown
+    assert precious.read_text() == "kept"
 
 
 def test_only_what_changed_is_written_anew(runs, tmp_path):

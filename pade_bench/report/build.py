@@ -17,6 +17,7 @@ from pade_bench.report.paper import AccuracyTable
 from pade_bench.report.statistics import rank_all
 from pade_bench.report.tables import Table
 from pade_bench.runs.files import writing_to
+from pade_bench.runs.names import file_name
 from pade_bench.runs.records import Result, read_runs
 
 # A group in curves, learned functions and ranks takes 30 ms of drawing, and as many kB of the page.
@@ -190,7 +191,7 @@ def _scope(
     suffix = experiment or "paper"
     if protocol:
         suffix += f"-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
-    suffix = re.sub(r"[^\w-]", "_", suffix)
+    suffix = file_name(suffix)
     if experiment:
         layout = AccuracyTable(f"accuracy_{suffix}", f"Accuracy: {title}", experiments, (), 0)
         section.items.append(accuracy.accuracy_table(layout, groups))
