@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -49,11 +50,39 @@ class ImageNetConfig(DataConfig):
     workers: int | None = None
 
 
+@dataclass
+class SmallImagesConfig(DataConfig):
+    """Images of anybody's in memory, shifted and mirrored."""
+
+    classes: int = MISSING
+    channels: int = MISSING
+    image_size: int = MISSING
+    padding: int = MISSING
+    flip: bool = MISSING
+
+
+@dataclass
+class ImageFolderConfig(SmallImagesConfig):
+    """A folder of small images, and what it is called."""
+
+    name: str = MISSING
+
+
+@dataclass
+class TorchvisionDataConfig(SmallImagesConfig):
+    """A data set of torchvision, and further arguments of its class."""
+
+    dataset: str = MISSING
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
 # Each file of configs/data names the one that holds its settings in its defaults list.
 DATA_SCHEMAS = {
     "rotated_data": RotatedDataConfig,
     "cropped_data": CroppedDataConfig,
     "imagenet_data": ImageNetConfig,
+    "image_folder_data": ImageFolderConfig,
+    "torchvision_data": TorchvisionDataConfig,
 }
 
 
@@ -143,6 +172,7 @@ class Config:
 
 def register() -> None:
     """Make the schema known to Hydra, and let every composition check the ranges too."""
+    OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name, node in DATA_SCHEMAS.items():
@@ -162,6 +192,10 @@ def register() -> None:
     ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
 
 
+def _folder_name(path: str) -> str:
+    return Path(path).expanduser().resolve().name
+
+
 Check = tuple[Callable[[Any], bool], str]
 _POSITIVE: Check = (lambda v: v >= 1, "a whole number of at least 1")
 _FRACTION: Check = (lambda v: 0 < v <= 1, "above 0 and at most 1")
@@ -171,6 +205,8 @@ _RANGES: dict[str, Check] = {
     "data.max_rotation": (lambda v: 0 <= v <= 180, "an angle from 0 to 180 degrees"),
     "data.padding": (lambda v: v >= 0, "a whole number of pixels, at least 0"),
     "data.classes": (lambda v: v is None or 2 <= v <= 1000, "2 to 1000, or null for all"),
+    "data.channels": (lambda v: v in (1, 3), "1 (gray) or 3 (color)"),
+    "data.image_size": _POSITIVE,
     "data.images_per_class": (lambda v: v is None or v >= 1, "at least 1, or null for all"),
     "data.workers": (lambda v: v is None or v >= 0, "at least 0, or null to choose"),
     "trainer.max_epochs": _POSITIVE,

@@ -2,8 +2,19 @@
 
 from pade_bench.data.cifar10 import CIFAR10
 from pade_bench.data.digits import Digits
+from pade_bench.data.image_folder import ImageFolder
 from pade_bench.data.imagenet import ImageNet
 from pade_bench.data.mnist import MNIST, FashionMNIST
 from pade_bench.data.module import ImageDataModule
+from pade_bench.data.torchvision_data import TorchvisionData
 
-__all__ = ["CIFAR10", "MNIST", "Digits", "FashionMNIST", "ImageDataModule", "ImageNet"]
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "Digits",
+    "FashionMNIST",
+    "ImageDataModule",
+    "ImageFolder",
+    "ImageNet",
+    "TorchvisionData",
+]

@@ -58,19 +58,25 @@ class RandomCropAndFlip(Augmentation):
     What ``torchvision.transforms.RandomCrop(size, padding)`` and then ``RandomHorizontalFlip()``
     do to one image of that size: every offset is equally likely, 0 outside.
 
+    Args:
+        padding: the most pixels by which an image is shifted.
+        flip: whether images are mirrored.
+
     Raises:
         ConfigurationError: ``padding`` is negative.
     """
 
-    def __init__(self, padding: int) -> None:
+    def __init__(self, padding: int, flip: bool = True) -> None:
         if padding < 0:
             raise ConfigurationError(f"padding={padding}: must be at least 0 pixels.")
         self.padding = padding
+        self.flip = flip
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw (row, column, flip) for ``n`` images: (n, 3), see :func:`crop_and_flip`."""
         corners = torch.randint(2 * self.padding + 1, (n, 2), generator=generator)
-        return torch.cat((corners, torch.randint(2, (n, 1), generator=generator)), dim=1)
+        flips = torch.randint(2, (n, 1), generator=generator)
+        return torch.cat((corners, flips if self.flip else torch.zeros_like(flips)), dim=1)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Shift and mirror the images."""

@@ -57,8 +57,11 @@ class FolderSplit:
 
     def name(self, index: int) -> str:
         """Return where an image lies in the data set: split/class/file."""
-        file = os.fsdecode(self.names[index])
-        return f"{self.folder.name}/{self.classes[self.labels[index]]}/{file}"
+        return f"{self.folder.name}/{self.classes[self.labels[index]]}/{self.file(index)}"
+
+    def file(self, index: int) -> str:
+        """Return the name of an image's file in the folder of its class."""
+        return os.fsdecode(self.names[index])
 
     def path(self, index: int) -> Path:
         return self.folder.parent / self.name(index)
@@ -77,6 +80,33 @@ def class_names(folder: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
+def common_class_names(train: Path, test: Path, layout: str) -> list[str]:
+    """Return the names of the classes that both splits of a data set have, sorted.
+
+    Args:
+        train: the folder of the train split.
+        test: the folder of the test split.
+        layout: a sentence on how the files should lie, for the message.
+
+    Raises:
+        DataError: the two have different classes, or none.
+    """
+    names, test_names = class_names(train), class_names(test)
+    if not test_names:
+        raise DataError(f"{test} holds no folders of classes. {layout}.")
+    for folder, missing in (
+        (test, sorted(set(names) - set(test_names))),
+        (train, sorted(set(test_names) - set(names))),
+    ):
+        if missing:
+            more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+            raise DataError(
+                f"{train.name} and {test.name} of {train.parent} must have the same classes: "
+                f"{folder} lacks {', '.join(missing[:3])}{more}."
+            )
+    return names
+
+
 def image_names(folder: Path) -> list[str]:
     """Return the names of the image files in ``folder``, sorted."""
     with os.scandir(folder) as entries:
@@ -87,8 +117,8 @@ class CorruptImageError(Exception):
     """A file's content is no complete image."""
 
 
-def decode(content: bytes) -> Tensor:
-    """Return the image in a file as (3, H, W) uint8, in red, green and blue.
+def decode(content: bytes, channels: int = 3) -> Tensor:
+    """Return the image in a file as (3, H, W) uint8, in red, green and blue; or (1, H, W), in gray.
 
     Pillow decodes whatever the content is, not what the name says: ImageNet has a PNG and a few
     CMYK pictures among its ``.JPEG`` files.
@@ -101,11 +131,11 @@ def decode(content: bytes) -> Tensor:
             # Of damaged EXIF data, which ImageNet has and which nothing here depends on.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
-                pixels = np.array(image.convert("RGB"))
+                pixels = np.array(image.convert("RGB" if channels == 3 else "L"))
     except UnidentifiedImageError as error:
         raise CorruptImageError("no kind of image that Pillow knows") from error
     except MemoryError:
         raise
     except Exception as error:  # a decoder may stumble over damaged data in any way
         raise CorruptImageError(str(error) or type(error).__name__) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)

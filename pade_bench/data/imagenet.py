@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pade_bench.data.decoding import CorruptImages, Decoder, FolderLoader, Requests
-from pade_bench.data.folder import FolderSplit, class_names
+from pade_bench.data.folder import FolderSplit, common_class_names
 from pade_bench.data.loader import EpochSampler, Normalization
 from pade_bench.data.module import ImageDataModule
 from pade_bench.errors import ConfigurationError, DataError
@@ -177,19 +177,7 @@ class ImageNet(ImageDataModule):
                 "It cannot be downloaded without an account of image-net.org. "
                 f"{_LAYOUT}, or say where it is with data.root=DIR."
             )
-        names, test_names = class_names(train), class_names(val)
-        if not test_names:
-            raise DataError(f"{val} holds no folders of classes. {_LAYOUT}.")
-        for folder, lacking in (
-            (val, sorted(set(names) - set(test_names))),
-            (train, sorted(set(test_names) - set(names))),
-        ):
-            if lacking:
-                more = f" and {len(lacking) - 3:,} more" if len(lacking) > 3 else ""
-                raise DataError(
-                    f"train and val of {self.root} must have the same classes: {folder} lacks "
-                    f"{', '.join(lacking[:3])}{more}."
-                )
+        names = common_class_names(train, val, _LAYOUT)
         if self.num_classes > len(names):
             raise DataError(
                 f"{train} has {len(names)} classes, {self.num_classes} were asked for. Take "

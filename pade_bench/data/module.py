@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -45,10 +45,10 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         ConfigurationError: an impossible ``batch_size`` or ``seed``.
     """
 
-    in_channels: ClassVar[int]
+    in_channels: int
     num_classes: int
-    image_size: ClassVar[int]
-    normalization: ClassVar[Normalization]
+    image_size: int
+    normalization: Normalization
 
     def __init__(self, root: str | Path, batch_size: int, seed: int) -> None:
         super().__init__()
