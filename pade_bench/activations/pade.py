@@ -66,12 +66,12 @@ class PAU(nn.Module):
         )
         self.reset_parameters()
 
+    @torch.no_grad()
     def reset_parameters(self) -> None:
         """Set the coefficients to those of ``init`` again."""
-        with torch.no_grad():
-            for parameter, start in zip((self.numerator, self.denominator), self._start, strict=True):
-                # A device of its own, as torch.device("meta") may be around.
-                parameter.copy_(torch.tensor(start, dtype=parameter.dtype, device=parameter.device))
+        for c, start in zip((self.numerator, self.denominator), self._start, strict=True):
+            # The device is named because torch.device("meta") may be in force.
+            c.copy_(torch.tensor(start, dtype=c.dtype, device=c.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit to every element of ``x``."""

@@ -89,9 +89,10 @@ def read_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Run:
 def _rename_form(config: DictConfig) -> None:
     """Call the form of a Padé unit ``form``; until 0.1 the setting was called ``denominator``."""
     activation = config.get("activation")
-    if isinstance(activation, DictConfig) and "denominator" in activation:
-        if str(activation.get("_target_")).rpartition(".")[2] in ("PAU", "RPAU"):
-            activation.form = activation.pop("denominator")
+    if not isinstance(activation, DictConfig) or "denominator" not in activation:
+        return
+    if str(activation.get("_target_")).rpartition(".")[2] in ("PAU", "RPAU"):
+        activation.form = activation.pop("denominator")
 
 
 def completed(run: Run) -> Run:
