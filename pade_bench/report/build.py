@@ -14,7 +14,7 @@ from pade_bench.report.drawing import Plan, write
 from pade_bench.report.groups import Changes, Group, describe, group_runs
 from pade_bench.report.page import Picture, Section, render
 from pade_bench.report.paper import AccuracyTable
-from pade_bench.report.statistics import rank_all
+from pade_bench.report.statistics.ranks import rank_all
 from pade_bench.report.tables import Table
 from pade_bench.runs.files import writing_to
 from pade_bench.runs.names import file_name

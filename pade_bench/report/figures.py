@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from pade_bench.report import paper
 from pade_bench.report.groups import Group, describe, pruned_groups, summarize
 from pade_bench.report.learned_functions import draw_layer
-from pade_bench.report.statistics import Ranking
+from pade_bench.report.statistics.ranks import Ranking
 from pade_bench.report.style import INK, look
 from pade_bench.runs.curves import LayerCurve
 

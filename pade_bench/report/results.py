@@ -8,16 +8,15 @@ from fractions import Fraction
 from pade_bench.report import paper
 from pade_bench.report.accuracy import signed
 from pade_bench.report.groups import Group
-from pade_bench.report.statistics import (
-    ALPHA,
+from pade_bench.report.statistics import ALPHA, Scores
+from pade_bench.report.statistics.paired import (
     EXACT_PAIRS,
     Comparison,
-    Ranking,
-    Scores,
     compare,
     count_against,
     smallest_p,
 )
+from pade_bench.report.statistics.ranks import Ranking
 from pade_bench.report.tables import MISSING, Cell, Table
 
 

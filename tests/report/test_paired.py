@@ -1,4 +1,4 @@
-"""The tests agree with scipy where it is exact, and with hand-made cases elsewhere."""
+"""The signed-rank test agrees with scipy where that is exact, and with counting elsewhere."""
 
 import numpy as np
 import pytest
@@ -6,18 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pade_bench.report.statistics import (
+from pade_bench.report.statistics.paired import (
     compare,
     count_against,
     differences,
-    friedman_p,
     holm,
-    nemenyi_q,
-    rank_all,
-    rank_values,
     signed_rank_p,
     smallest_p,
 )
+
+
+def blocks(values):
+    return {("e", i): v for i, v in enumerate(values)}
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=3, max_size=15, unique=True), st.integers(0, 2**15))
@@ -41,28 +41,6 @@ def test_signed_rank_p_counts_all_sign_patterns_with_ties_and_zeros(values):
     assert signed_rank_p(d) == pytest.approx(min(1.0, 2 * tail))
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
-@settings(max_examples=50, deadline=None)
-def test_ranks_are_scipys(values):
-    assert rank_values(np.array(values)).tolist() == stats.rankdata(values).tolist()
-
-
-@given(st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=2, max_size=8))
-@settings(max_examples=50, deadline=None)
-def test_friedmans_test_is_scipys_also_with_ties(rows):
-    ranks = np.array([rank_values(np.array(row)) for row in rows])
-    if np.ptp(ranks, axis=1).any():
-        assert friedman_p(ranks) == pytest.approx(stats.friedmanchisquare(*ranks.T).pvalue)
-    else:
-        assert friedman_p(ranks) == 1.0
-
-
-@pytest.mark.parametrize("k", [3, 13, 25])
-def test_nemenyis_quantile_is_that_of_the_studentized_range(k):
-    expected = stats.studentized_range.ppf(0.95, k, np.inf) / 2**0.5
-    assert nemenyi_q(k) == pytest.approx(expected, abs=1e-4)
-
-
 def test_beyond_what_is_counted_the_normal_limit_agrees():
     d = np.random.default_rng(0).normal(0.15, 1, 200).round(1)
     expected = stats.wilcoxon(d, zero_method="pratt", correction=False, mode="approx").pvalue
@@ -77,10 +55,6 @@ def test_holm_by_hand():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
-
-
-def blocks(values):
-    return {("e", i): v for i, v in enumerate(values)}
 
 
 def test_only_common_finished_blocks_are_compared():
@@ -105,51 +79,6 @@ def test_comparison_counts_and_corrects():
 def test_few_pairs_cannot_reach_significance():
     assert smallest_p(3, 10) == 1.0
     assert smallest_p(20, 10) < 0.05
-
-
-def test_ranking_matches_friedman_and_a_tabulated_critical_difference():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(4, 10))
-    scores = {name: blocks(row.tolist()) for name, row in zip("abcd", values, strict=True)}
-    ranking = rank_all(scores)
-    assert ranking.friedman_p == pytest.approx(stats.friedmanchisquare(*values).pvalue)
-    # Demšar (2006), Table 5: q = 2.569 for four classifiers at 0.05.
-    assert ranking.critical_difference == pytest.approx(2.569 * (4 * 5 / 60) ** 0.5, abs=1e-3)
-    assert sum(ranking.mean_ranks.values()) == pytest.approx(10)
-
-
-def test_a_diverged_run_ranks_last_and_a_rare_activation_is_left_out():
-    scores = {
-        "a": blocks([3.0] * 4),
-        "b": blocks([2.0] * 4),
-        "c": blocks([None, 1.0, 1.0, None]),
-        "rare": blocks([9.0]),
-    }
-    ranking = rank_all(scores)
-    assert ranking.mean_ranks == {"a": 1.0, "b": 2.0, "c": 3.0}
-    assert ranking.left_out == ("rare",)
-    assert ranking.blocks == 4
-
-
-@pytest.mark.parametrize(
-    "scores", [{}, {"a": blocks([1.0, 2.0])}, {n: blocks([1.0]) for n in "abc"}]
-)
-def test_too_little_is_not_ranked(scores):
-    assert rank_all(scores) is None
-
-
-def test_ties_everywhere_are_no_difference():
-    ranking = rank_all({n: blocks([1.0, 2.0]) for n in "abc"})
-    assert ranking.friedman_p == 1.0
-    assert set(ranking.mean_ranks.values()) == {2.0}
-
-
-def test_bars_join_what_is_closer_than_the_critical_difference():
-    scores = {n: blocks([10.0 - i] * 30) for i, n in enumerate("abcdefgh")}
-    ranking = rank_all(scores)
-    for low, high in ranking.indistinct():
-        assert 0 < high - low <= ranking.critical_difference
-    assert (1.0, 2.0) in ranking.indistinct() or ranking.critical_difference > 2
 
 
 def test_table5_counts_the_better_of_the_family_and_leaves_out_divergence():
