@@ -13,6 +13,7 @@ from pade_bench.errors import PadeBenchError, RunError
 from pade_bench.training.fit import make_data
 from pade_bench.training.module import count_correct
 from pade_bench.training.reload import completed, read_run, rebuild
+from pade_bench.training.trainer import autocast, set_numerics
 
 Scores = dict[str, float]
 # What a record may hold, in the order in which they are counted, and what is said before them.
@@ -23,7 +24,9 @@ ACCURACIES = {"test_accuracy": "", "test_top5_accuracy": "top-5 "}
 def evaluate(
     path: Path, data_root: str | None = None, trust: Sequence[str] = ()
 ) -> tuple[Scores, Scores, int]:
-    """Score a run's network on its test set.
+    """Score a run's network on its test set, in the precision in which it was trained.
+
+    It is scored on a GPU if it was trained on one and there is one here, else on the CPU.
 
     Args:
         path: the run's directory.
@@ -49,11 +52,16 @@ def evaluate(
     data = make_data(run)
     data.prepare_data()
     data.setup("validate")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # Records of version 0.1 do not say where the network was trained.
+    on_gpu = torch.cuda.is_available() and record.get("provenance", {}).get("gpu", True)
+    device = "cuda" if on_gpu else "cpu"
+    set_numerics(run.config.trainer)
     classifier.to(device)
     correct, seen = torch.zeros(2, dtype=torch.int64), 0
     for images, labels in data.val_dataloader():
-        correct += count_correct(classifier(images.to(device)), labels.to(device)).cpu()
+        with autocast(run.config.trainer, device):
+            logits = classifier(images.to(device))
+        correct += count_correct(logits, labels.to(device)).cpu()
         seen += len(labels)
     now = {
         name: 100 * n / seen

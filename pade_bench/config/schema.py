@@ -123,8 +123,10 @@ class TrainerConfig:
     """How long and on what a run trains.
 
     ``precision``: ``fp32``, or autocast to ``bf16`` or ``fp16``, in which Padé units still compute
-    in float32. ``strategy``: ``single``, or ``ddp`` with ``devices`` processes on each of
-    ``num_nodes`` machines, every process taking batches of ``data.batch_size``.
+    in float32. ``tf32``: which float32 products a GPU may round to TensorFloat-32 before it
+    multiplies: those of ``convolutions``, as torch does by default, ``all``, or ``none``.
+    ``strategy``: ``single``, or ``ddp`` with ``devices`` processes on each of ``num_nodes``
+    machines, every process taking batches of ``data.batch_size``.
     """
 
     max_epochs: int = MISSING
@@ -133,6 +135,7 @@ class TrainerConfig:
     devices: int = 1
     num_nodes: int = 1
     precision: str = "fp32"
+    tf32: str = "convolutions"
     compile: bool = False
     channels_last: bool = True
     accumulate_batches: int = 1
@@ -235,6 +238,7 @@ _CHOICES = {
     "trainer.accelerator": ("auto", "cpu", "cuda"),
     "trainer.strategy": ("single", "ddp"),
     "trainer.precision": ("fp32", "bf16", "fp16"),
+    "trainer.tf32": ("convolutions", "all", "none"),
     "prune.weights": ("original", "new"),
     "prune.activations": ("initial", "learned"),
     "prune.filter_score": ("sum_of_abs", "sum"),

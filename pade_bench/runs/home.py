@@ -55,6 +55,10 @@ PLACE_SETTINGS = (
 # renaming a setting gives no run another home.
 FORMER_NAMES = {"activation.form": "activation.denominator"}
 
+# Settings that did not exist at first, and the value by which every run before them was made: at
+# that value a run is the same run as without the setting.
+LATER_SETTINGS = {"trainer.tf32": "convolutions"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -250,7 +254,10 @@ def shaping_settings(config: Any) -> dict[str, Any]:
     return {
         FORMER_NAMES.get(key, key): value
         for key, value in settings.items()
-        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
+        if key not in PLACE_SETTINGS
+        and key != "seed"
+        and not key.startswith("hydra.")
+        and not (key in LATER_SETTINGS and value == LATER_SETTINGS[key])
     }
 
 

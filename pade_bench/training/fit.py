@@ -22,7 +22,13 @@ from pade_bench.training.learned import measure, picture
 from pade_bench.training.module import Classifier
 from pade_bench.training.provenance import provenance
 from pade_bench.training.pruned import Pruned, costs, keep, prune, read_filters
-from pade_bench.training.trainer import check_devices, make_trainer, rank
+from pade_bench.training.trainer import (
+    autocast,
+    check_devices,
+    make_trainer,
+    rank,
+    set_numerics,
+)
 
 MOST_CLASSES_WITHOUT_TOP5 = 10  # of as few, five guesses say little
 
@@ -109,6 +115,7 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
 
 def _train(run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule) -> None:
     path = _resume(run)
+    set_numerics(run.config.trainer)
     trainer = make_trainer(run, initial)
     try:
         trainer.fit(classifier, data, ckpt_path=path, weights_only=True)
@@ -117,6 +124,8 @@ def _train(run: Run, classifier: Classifier, initial: nn.Module, data: ImageData
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+    # Lightning leaves the network on the CPU. What follows is said of the device that trained.
+    classifier.to(trainer.strategy.root_device)
 
 
 def _resume(run: Run) -> Path | None:
@@ -143,10 +152,9 @@ def _keep(
     record = make_record(run, classifier) | data.record_entries()
     if run.pruned_share is not None:
         unpruned = make_classifier(run, Pruned({}))
-        record |= {
-            "pruned_share": run.pruned_share,
-            **costs(classifier, unpruned, images.to(classifier.device)),
-        }
+        with autocast(run.config.trainer, classifier.device.type):
+            spent = costs(classifier, unpruned, images.to(classifier.device))
+        record |= {"pruned_share": run.pruned_share, **spent}
     with writing_to(run.directory):
         if layers:
             save_curves(run.directory / "activations.npz", layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.metadata
 import platform
 import subprocess
@@ -27,7 +28,12 @@ PACKAGES = (
 def provenance(device: torch.device, pade_units: bool) -> dict[str, Any]:
     """Describe the code and the machine on which a result was made.
 
-    ``pade_kernel`` is what computed the Padé units, ``None`` for a network without any.
+    ``pade_kernel`` is what computed the Padé units, ``None`` for a network without any; ``gpu``
+    is what else than its name changes a result on a GPU, ``None`` on the CPU.
+
+    Args:
+        device: the one that trained.
+        pade_units: whether the network has any.
     """
     return {
         "pade_bench": __version__,
@@ -35,6 +41,7 @@ def provenance(device: torch.device, pade_units: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "device": device_name(device),
+        "gpu": _gpu() if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "pade_kernel": ops.backend(device) if pade_units else None,
     }
@@ -65,6 +72,32 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _gpu() -> dict[str, Any]:
+    """Return how many GPUs trained together, and their libraries with what these were allowed."""
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return {
+        "count": torch.distributed.get_world_size() if several else 1,
+        "driver": driver_version(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+    }
+
+
+def driver_version() -> str | None:
+    """Return the version of NVIDIA's driver, such as ``580.159``; ``None`` where there is none."""
+    try:
+        management = ctypes.CDLL("libnvidia-ml.so.1")
+        text = ctypes.create_string_buffer(80)
+        if management.nvmlInit_v2() or management.nvmlSystemGetDriverVersion(text, len(text)):
+            return None
+        management.nvmlShutdown()
+    except (OSError, AttributeError):
+        return None
+    return text.value.decode()
 
 
 def _version(package: str) -> str | None:

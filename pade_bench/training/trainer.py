@@ -21,6 +21,7 @@ from pade_bench.training.console import PrintEpochs
 from pade_bench.training.tensorboard import TensorBoard
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def make_trainer(run: Run, initial: nn.Module) -> pl.Trainer:
@@ -68,6 +69,21 @@ def rank(run: Run) -> int:
     """Return the number of this process among those that train the run together."""
     # Asked only where several do: a job of a cluster may have a rank for reasons of its own.
     return rank_zero_only.rank if run.config.trainer.strategy == "ddp" else 0  # type: ignore[attr-defined]
+
+
+def set_numerics(config: TrainerConfig) -> None:
+    """Let torch compute in this process as the run is told to."""
+    torch.backends.cudnn.allow_tf32 = config.tf32 != "none"
+    torch.backends.cuda.matmul.allow_tf32 = config.tf32 == "all"
+    # Lightning makes torch deterministic, which would also fill every new tensor with NaN before a
+    # kernel writes into it: one more launch for each on a GPU, and the same bits without.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def autocast(config: TrainerConfig, device_type: str) -> torch.autocast:
+    """Return the context in which a run's network computes, for what is measured afterwards."""
+    dtype = _AUTOCAST.get(config.precision)
+    return torch.autocast(device_type, dtype, enabled=dtype is not None)
 
 
 def check_devices(config: TrainerConfig) -> None:
