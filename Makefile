@@ -2,20 +2,38 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
+# Installed before all else: TORCH="torch --index-url URL" chooses another build of torch, such as
+# one without CUDA (pytorch.org/get-started has the URL).
+TORCH  ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report dashboard status test test-sweeps test-slow bench gpu-check lint clean
+.PHONY: help setup dev demo report dashboard status test test-sweeps test-slow bench gpu-check lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.installed  ## make the virtual environment in .venv
+setup: $(VENV)/.bench  ## make the virtual environment in .venv, with the framework
+dev: $(VENV)/.dev  ## the same with what the tests need
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.torch:
+	@echo "making $(VENV): torch with its CUDA libraries takes about 6 GB; see TORCH in the Makefile for less"
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH),$(BIN)/pip install --quiet $(TORCH))
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.torch
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	@# CuPy for the CUDA version of torch, where there is a GPU.
+	@cuda=$$($(BIN)/python -c 'import torch; print(torch.version.cuda.split(".")[0] if torch.cuda.is_available() else "")'); \
+	  if [ -n "$$cuda" ]; then $(BIN)/pip install --quiet --editable ".[cuda$$cuda]"; fi
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.bench
+	@echo "installing what the tests need: Ray, ONNX, mypy and others, about 600 MB"
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: setup  ## set up and run the main job: LeNet with Padé units on real digits, no download
+demo: setup  ## set up and run the main job: LeNet with Padé units on real digits; no data is downloaded
 	$(BIN)/python -m pade_bench
 
 report: setup  ## turn the runs in runs/ into the paper's tables and figures, in report/
@@ -27,16 +45,16 @@ dashboard: setup  ## start TensorBoard with means over seeds of the runs in runs
 status: setup  ## say what runs are finished, running, failed or missing
 	$(BIN)/python -m pade_bench.status
 
-test: setup  ## set up and run the tests
+test: dev  ## set up and run the tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-sweeps: setup  ## run kills, two processes, and sweeps with every launcher: SLURM where it is installed
+test-sweeps: dev  ## run kills, two processes, and sweeps with every launcher: SLURM where it is installed
 	$(BIN)/python -m pytest -m slow tests/sweeps tests/training tests/test_no_telemetry.py
 
-test-slow: setup  ## run the slow tests too: every kernel for every GPU architecture, huge tensors
+test-slow: dev  ## run the slow tests too: every kernel for every GPU architecture, huge tensors
 	$(BIN)/python -m pytest
 
-bench: setup  ## time activations against ReLU; writes benchmarks/
+bench: dev  ## time activations against ReLU; writes benchmarks/
 	$(BIN)/pip install --quiet --no-deps rational-activations==0.2.0
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_training.py | tee benchmarks/training.md
@@ -44,7 +62,7 @@ bench: setup  ## time activations against ReLU; writes benchmarks/
 gpu-check: setup  ## check the CUDA kernels on this machine's GPU and measure their bandwidth
 	$(BIN)/python scripts/gpu_check.py
 
-lint: setup  ## check style, formatting and types
+lint: dev  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

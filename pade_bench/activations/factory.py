@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.resources
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
 from torch import nn
 
 from pade_bench.config.targets import locate
@@ -60,5 +60,20 @@ def _read(name: str) -> Mapping[str, Any]:
     names = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir())
     if name not in names:
         raise ConfigurationError(one_of("activation", name, names))
-    content = OmegaConf.create((folder / f"{name}.yaml").read_text())
-    return OmegaConf.to_container(content)  # type: ignore[return-value]
+    return parse_catalog_entry((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def parse_catalog_entry(text: str) -> dict[str, Any]:
+    """Return the content of a file of ``configs/activation``: a setting and its value per line.
+
+    They are read without a YAML library, because an activation needs torch alone.
+    """
+    settings: dict[str, Any] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition("#")[0].partition(":")
+        if name.strip():
+            try:
+                settings[name.strip()] = ast.literal_eval(value.strip())
+            except (ValueError, SyntaxError):  # a text without quotes
+                settings[name.strip()] = value.strip()
+    return settings

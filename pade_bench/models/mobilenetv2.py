@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torchvision
 from torch import Tensor, nn
 
 from pade_bench.activations.factory import ActivationFactory
@@ -96,6 +95,9 @@ def mobilenetv2_imagenet(
         raise ConfigurationError(
             f"model=mobilenetv2_imagenet takes images of 3 channels, not {in_channels}."
         )
+    # Imported here: the other networks and the activations need torch alone.
+    import torchvision
+
     network = torchvision.models.mobilenet_v2(num_classes=num_classes)
     convert_activations(network, activation)
     return network

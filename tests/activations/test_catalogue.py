@@ -11,10 +11,12 @@ import numpy as np
 import pade_bench.configs
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 from torch import nn
 
 from pade_bench.activations import APL, SLAF, check_activation
+from pade_bench.activations.factory import parse_catalog_entry
 from pade_bench.errors import ConfigurationError
 
 FOLDER = Path(pade_bench.configs.__file__).parent / "activation"
@@ -286,3 +288,9 @@ def test_other_numbers_of_terms_change_the_number_of_parameters():
     assert sum(p.numel() for p in SLAF(degree=1).parameters()) == 2
     assert repr(APL(hinges=2)) == "APL(hinges=2)"
     assert repr(SLAF(degree=3)) == "SLAF(degree=3)"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_catalog_is_read_without_a_yaml_library_as_with_one(name):
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert parse_catalog_entry(text) == yaml.safe_load(text)
