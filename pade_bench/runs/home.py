@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from pade_bench.config.history import completed, current, historic
 from pade_bench.errors import DamagedError, RunError
 from pade_bench.runs import locks
 from pade_bench.runs.files import (
@@ -82,12 +83,10 @@ class Run:
             names: the chosen ``experiment``, ``data``, ``model`` and ``activation``.
         """
         settings, standard = identity(config), identity(unchanged)
-        changes = {
-            key: settings.get(key)
-            for key in sorted(settings.keys() | standard.keys())
-            if settings.get(key) != standard.get(key)
-        }
-        variant = names["activation"] + (f"-{digest(changes)[:8]}" if changes else "")
+        changes = _differences(settings, standard)
+        variant = names["activation"]
+        if changes:
+            variant += f"-{digest(_differences(historic(settings), historic(standard)))[:8]}"
         if share := _pruned_share(config):
             variant += f"-pruned{share:g}"
         home = Path(config.runs_dir) / names["experiment"] / variant / f"seed{config.seed}"
@@ -101,7 +100,7 @@ class Run:
     @property
     def config_hash(self) -> str:
         """A hash of every setting that shapes the result, the same for all seeds."""
-        return digest(identity(self.config))
+        return digest(historic(identity(self.config)))
 
     @property
     def checkpoint(self) -> Path:
@@ -247,8 +246,11 @@ def identity(config: DictConfig | Any) -> dict[str, Any]:
 
 
 def shaping_settings(config: Any) -> dict[str, Any]:
-    """Return the same of a configuration as nested dictionaries."""
-    settings = dict(_flatten(config))
+    """Return the same of a configuration as nested dictionaries, of any version.
+
+    A setting that is missing because 0.1 did not have it counts as its default.
+    """
+    settings = completed(dict(_flatten(current(config))))
     if settings.get("prune.shares") is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("prune.")}
     return {
@@ -258,6 +260,14 @@ def shaping_settings(config: Any) -> dict[str, Any]:
         and key != "seed"
         and not key.startswith("hydra.")
         and not (key in LATER_SETTINGS and value == LATER_SETTINGS[key])
+    }
+
+
+def _differences(settings: dict[str, Any], standard: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: settings.get(key)
+        for key in sorted(settings.keys() | standard.keys())
+        if settings.get(key) != standard.get(key)
     }
 
 

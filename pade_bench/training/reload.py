@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pade_bench.config.history import current
 from pade_bench.config.schema import Config
 from pade_bench.config.targets import require_trusted
 from pade_bench.errors import RunError
@@ -96,13 +97,14 @@ def _rename_form(config: DictConfig) -> None:
 
 
 def completed(run: Run) -> Run:
-    """Return the run with defaults for the settings that did not exist when it was made.
+    """Return the run with today's names, and defaults for settings that it does not have.
 
     Raises:
         RunError: it has settings that do not exist any more.
     """
+    stored = OmegaConf.create(current(OmegaConf.to_container(run.config)))  # type: ignore[arg-type]
     # The data set's own class has the defaults of its settings.
-    others = OmegaConf.masked_copy(run.config, [str(key) for key in run.config if key != "data"])
+    others = OmegaConf.masked_copy(stored, [str(key) for key in stored if key != "data"])
     try:
         settings = OmegaConf.merge(OmegaConf.structured(Config), others)
     except OmegaConfBaseException as error:
@@ -112,5 +114,5 @@ def completed(run: Run) -> Run:
         ) from error
     config = OmegaConf.create(OmegaConf.to_container(settings))
     assert isinstance(config, DictConfig)
-    config.data = run.config.get("data")
+    config.data = stored.get("data")
     return dataclasses.replace(run, config=config)

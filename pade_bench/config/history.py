@@ -1,0 +1,78 @@
+"""Settings renamed or added since version 0.1: a run made before stays the run that it was.
+
+A stored configuration is read with today's names (:func:`current`), a setting that it lacks counts
+as its default, and the hash and the home of a run are computed from what 0.1 would have stored
+(:func:`historic`). To rename a setting, add a line to :data:`RENAMED`; to add one that shapes the
+result, add its default to :data:`ADDED`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A setting that had another name in 0.1.
+
+    Args:
+        group: the group of the configuration in which it lies.
+        old: its name there in 0.1.
+        new: its name today.
+        targets: the values of the group's ``_target_`` that the renaming is about; () for all.
+        values: values that were renamed with it, old to new.
+    """
+
+    group: str
+    old: str
+    new: str
+    targets: tuple[str, ...] = ()
+    values: Mapping[Any, Any] = field(default_factory=dict)
+
+    def concerns(self, target: object) -> bool:
+        """Tell whether it holds where the group's ``_target_`` is this."""
+        return not self.targets or target in self.targets
+
+
+RENAMED: tuple[Renamed, ...] = ()
+
+# Settings that 0.1 did not have, by name, and the default with which they change nothing.
+ADDED: dict[str, Any] = {}
+
+
+def current(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored configuration, as nested dictionaries, with today's names."""
+    found = copy.deepcopy(dict(config))
+    for renamed in RENAMED:
+        group = found.get(renamed.group)
+        if (
+            isinstance(group, dict)
+            and renamed.old in group
+            and renamed.concerns(group.get("_target_"))
+        ):
+            value = group[renamed.old]
+            names = {renamed.old: renamed.new}
+            # In its old place: the order of arguments is the order in which they are shown.
+            found[renamed.group] = {names.get(k, k): v for k, v in group.items()}
+            found[renamed.group][renamed.new] = renamed.values.get(value, value)
+    return found
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings, ``{"a.b": value}``, with the defaults of those that 0.1 did not have."""
+    return {**ADDED, **settings}
+
+
+def historic(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings, ``{"a.b": value}``, as 0.1 would have stored them."""
+    found = {k: v for k, v in settings.items() if k not in ADDED or v != ADDED[k]}
+    for renamed in RENAMED:
+        key = f"{renamed.group}.{renamed.new}"
+        if key in found and renamed.concerns(settings.get(f"{renamed.group}._target_")):
+            value = found.pop(key)
+            before = {new: old for old, new in renamed.values.items()}
+            found[f"{renamed.group}.{renamed.old}"] = before.get(value, value)
+    return found
