@@ -35,7 +35,7 @@ def settings(experiment, activation, changes):
         "trainer": {"max_epochs": 10, "accelerator": "auto"},
     }
     if activation in ("pau", "rpau"):
-        config["activation"] |= {"degrees": [5, 4], "denominator": "abs_of_sum"}
+        config["activation"] |= {"degrees": [5, 4], "form": "abs_of_sum"}
     for key, value in changes.items():
         *path, last = key.split(".")
         node = config
@@ -168,7 +168,7 @@ def fill(runs):
     runs.progress("mnist_vgg8", "pau", 2, epochs=4)
     runs.start("mnist_vgg8", "pau", 3)
     runs.sweep("mnist_lenet", ["relu", "pau"], seeds=3, changes=short, epochs=5)
-    runs.sweep("mnist_lenet", ["pau"], seeds=3, changes={"activation.denominator": "sum_of_abs"})
+    runs.sweep("mnist_lenet", ["pau"], seeds=3, changes={"activation.form": "sum_of_abs"})
     runs.sweep("digits_lenet", [*QUALITY, "gelu", "mine"], seeds=3, learned=True)
     runs.finish("digits_lenet", "relu", 9).joinpath("record.json").write_text("{broken")
     for share in (0, 10, 30, 60):

@@ -37,10 +37,11 @@ class Renamed:
         return not self.targets or target in self.targets
 
 
-RENAMED: tuple[Renamed, ...] = ()
+_PADE_UNITS = ("pade_bench.activations.PAU", "pade_bench.activations.RPAU")
+RENAMED: tuple[Renamed, ...] = (Renamed("activation", "denominator", "form", _PADE_UNITS),)
 
 # Settings that 0.1 did not have, by name, and the default with which they change nothing.
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {"trainer.tf32": "convolutions"}
 
 
 def current(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,6 +65,21 @@ def current(config: Mapping[str, Any]) -> dict[str, Any]:
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings, ``{"a.b": value}``, with the defaults of those that 0.1 did not have."""
     return {**ADDED, **settings}
+
+
+def current_changes(changes: Mapping[str, Any], activation: str) -> dict[str, Any]:
+    """Return what a record says that a run changes, ``{"a.b": value}``, with today's names.
+
+    Records of 0.1 tell the name of the ``activation``, not its class.
+    """
+    found = dict(changes)
+    for renamed in RENAMED:
+        key = f"{renamed.group}.{renamed.old}"
+        names = {target.rpartition(".")[2].lower() for target in renamed.targets}
+        if key in found and (not names or activation in names):
+            value = found.pop(key)
+            found[f"{renamed.group}.{renamed.new}"] = renamed.values.get(value, value)
+    return found
 
 
 def historic(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,14 +52,6 @@ PLACE_SETTINGS = (
     "trainer.progress_bar",
 )
 
-# Settings that once had another name. A run is hashed and compared under that name, so that
-# renaming a setting gives no run another home.
-FORMER_NAMES = {"activation.form": "activation.denominator"}
-
-# Settings that did not exist at first, and the value by which every run before them was made: at
-# that value a run is the same run as without the setting.
-LATER_SETTINGS = {"trainer.tf32": "convolutions"}
-
 
 @dataclass(frozen=True)
 class Run:
@@ -254,12 +246,9 @@ def shaping_settings(config: Any) -> dict[str, Any]:
     if settings.get("prune.shares") is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("prune.")}
     return {
-        FORMER_NAMES.get(key, key): value
+        key: value
         for key, value in settings.items()
-        if key not in PLACE_SETTINGS
-        and key != "seed"
-        and not key.startswith("hydra.")
-        and not (key in LATER_SETTINGS and value == LATER_SETTINGS[key])
+        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
     }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pade_bench.config.history import current_changes
 from pade_bench.errors import RunError
 from pade_bench.runs.files import read_json
 
@@ -143,7 +144,7 @@ def _from_progress(directory: Path, progress: dict[str, Any]) -> Result:
         activation=_get(progress, "activation", str),
         seed=_get(progress, "seed", int),
         status="unfinished",
-        changes=_get(progress, "changes", dict),
+        changes=current_changes(_get(progress, "changes", dict), _get(progress, "activation", str)),
         model=_get(progress, "model", str),
         pruned_share=_optional(progress, "pruned_share", float),
         epochs=_get(progress, "epochs", int),
@@ -154,6 +155,9 @@ def _from_progress(directory: Path, progress: dict[str, Any]) -> Result:
 
 def _from_record(directory: Path, record: dict[str, Any]) -> Result:
     status = _get(record, "status", str)
+    changes = _optional(record, "changes", dict)
+    if changes is not None:
+        changes = current_changes(changes, _get(record, "activation", str))
     if status not in ("finished", "diverged"):
         raise ValueError(f"record.json: status {status!r} is neither finished nor diverged")
     result = Result(
@@ -162,7 +166,7 @@ def _from_record(directory: Path, record: dict[str, Any]) -> Result:
         activation=_get(record, "activation", str),
         seed=_get(record, "seed", int),
         status=status,
-        changes=_optional(record, "changes", dict),
+        changes=changes,
         config_hash=_get(record, "config_hash", str),
         model=_get(record, "model", str),
         epochs=_get(record, "epochs", int),

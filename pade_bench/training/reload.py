@@ -81,19 +81,9 @@ def read_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Run:
         raise RunError(f"{directory / 'config.yaml'} cannot be read: {error}") from error
     if not isinstance(config, DictConfig):
         raise RunError(f"{directory / 'config.yaml'} holds no settings.")
-    _rename_form(config)
     for group in ("activation", "model", "data"):
         require_trusted(group, OmegaConf.select(config, f"{group}._target_"), trust)
     return Run(directory, names={}, config=config)
-
-
-def _rename_form(config: DictConfig) -> None:
-    """Call the form of a Padé unit ``form``; until 0.1 the setting was called ``denominator``."""
-    activation = config.get("activation")
-    if not isinstance(activation, DictConfig) or "denominator" not in activation:
-        return
-    if str(activation.get("_target_")).rpartition(".")[2] in ("PAU", "RPAU"):
-        activation.form = activation.pop("denominator")
 
 
 def completed(run: Run) -> Run:

@@ -36,6 +36,14 @@ def test_a_stored_configuration_is_read_with_todays_names_in_their_places():
     assert "denominator" in OLD["activation"]
 
 
+def test_what_a_record_says_is_changed_gets_todays_names():
+    assert history.current_changes({"activation.denominator": 3}, "unit") == {"activation.form": 3}
+    other = {"activation.denominator": 3}
+    assert history.current_changes(other, "mine") == other
+    changes = history.current_changes({"optim.optimizer": "adam"}, "mine")
+    assert changes == {"optim._target_": "torch.optim.Adam"}
+
+
 def test_a_run_is_hashed_by_the_names_of_0_1():
     assert history.historic(NEW_SETTINGS) == OLD_SETTINGS
 

@@ -41,12 +41,12 @@ def test_every_activation_is_in_the_legend_and_the_legend_on_the_paper(runs, n):
 
 
 def test_a_long_name_makes_room_for_itself(runs):
-    runs.sweep("digits_lenet", ["pau"], seeds=2, changes={"activation.denominator": "sum_of_abs"})
+    runs.sweep("digits_lenet", ["pau"], seeds=2, changes={"activation.form": "sum_of_abs"})
     runs.sweep("digits_lenet", ["pau"], seeds=2)
     assert inside(figures.learning_curves(["digits_lenet"], runs.groups()))
 
 
-@pytest.mark.parametrize("changes", [{}, {"activation.denominator": "sum_of_abs"}])
+@pytest.mark.parametrize("changes", [{}, {"activation.form": "sum_of_abs"}])
 def test_learned_functions_have_their_legend_below(runs, changes):
     runs.sweep("digits_lenet", ["pau", "rpau"], seeds=1, learned=True)
     for rate in range(2):

@@ -21,11 +21,11 @@ def test_seeds_are_one_group(runs):
 def test_changed_settings_are_groups_of_their_own_named_by_the_change(runs):
     runs.sweep("mnist_lenet", ["pau"], seeds=2)
     runs.sweep("mnist_lenet", ["pau"], seeds=3, changes={"trainer.max_epochs": 5})
-    runs.sweep("mnist_lenet", ["pau"], seeds=4, changes={"activation.denominator": "sum_of_abs"})
+    runs.sweep("mnist_lenet", ["pau"], seeds=4, changes={"activation.form": "sum_of_abs"})
     assert labels(runs.groups()) == {
         ("PAU", ()): 2,
         ("PAU", (("trainer.max_epochs", "5"),)): 3,
-        ("PAU (denominator=sum_of_abs)", ()): 4,
+        ("PAU (form=sum_of_abs)", ()): 4,
     }
 
 

@@ -16,7 +16,7 @@ RUNS = Path(__file__).parents[1] / "runs_of_0_1" / "runs.tar.xz"
 ON = "trainer.accelerator=cpu"
 FINISHED = ("activation=pau", "trainer.max_epochs=1", ON)
 INTERRUPTED = (
-    "activation=pau", "activation.denominator=sum_of_abs", "optim=sgd", "data.batch_size=16",
+    "activation=pau", "activation.form=sum_of_abs", "optim=sgd", "data.batch_size=16",
     "trainer.max_epochs=3", ON,
 )  # fmt: skip
 HOMES = {FINISHED: "pau-989e4b7a", INTERRUPTED: "pau-93c04ab4"}
@@ -78,7 +78,10 @@ def test_both_are_loaded_and_the_finished_one_scored(folder):
 def test_both_are_in_the_report(folder, tmp_path):
     results, problems = read_runs(folder / "runs")
     assert problems == []
-    assert {r.status for r in results} == {"finished", "unfinished"}
+    changes = {r.status: r.changes for r in results}
+    assert changes["finished"] == {"trainer.max_epochs": 1}
+    assert changes["unfinished"]["activation.form"] == "sum_of_abs"
+    assert "activation.denominator" not in changes["unfinished"]
     out = tmp_path / "report"
     assert report(["--runs", str(folder / "runs"), "--out", str(out)]) == 0
     assert "74.72" in (out / "index.html").read_text()
