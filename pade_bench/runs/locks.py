@@ -5,6 +5,10 @@ every network file system passes it from machine to machine, though. So the hold
 the file's time of change, and before a lock that names another machine is taken over, its file is
 watched: nobody may renew it meanwhile. Times are compared with times of the same file only, so
 clocks that differ do no harm. docs/sweeps.md says what is safe on which file system.
+
+What is locked is a file, not a path: once the file was removed, or its folder moved away, another
+process can lock a new file of that name. So before it writes, the holder asks whether the path
+still leads to the file that it has locked (:func:`require`).
 """
 
 from __future__ import annotations
@@ -16,20 +20,29 @@ import os
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from pade_bench.errors import RunError, RunHeldError
+from pade_bench.runs.files import open_regular
 
 RENEWED_EVERY = 10.0  # seconds
 WATCHED_FOR = 3 * RENEWED_EVERY
+_LONGEST = 1000  # bytes of a lock that are read
 
-# A file's lock is held by every process that has inherited it. Those that a training forks, to
-# decode images, must not hold its run: they may live a little longer.
-_held: weakref.WeakSet[IO[str]] = weakref.WeakSet()
-os.register_at_fork(after_in_child=lambda: [file.close() for file in _held])
+# What this process holds. A file's lock is held by every process that has inherited it; those that
+# a training forks, to decode images, must not hold its run: they may live a little longer.
+_held: dict[str, IO[bytes]] = {}
+
+
+def _forked() -> None:
+    for file in _held.values():
+        file.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 @contextlib.contextmanager
@@ -38,54 +51,90 @@ def hold(path: Path) -> Iterator[None]:
 
     Raises:
         RunHeldError: another process holds it.
-        RunError: the file system has no locks.
+        RunError: it is no regular file, or the file system has no locks.
         OSError: the file cannot be written.
     """
-    with open(path, "a+") as file:
-        _held.add(file)
-        _flock(file)
+    with _open(path, os.O_RDWR | os.O_CREAT) as file:
+        if os.fstat(file.fileno()).st_nlink > 1:
+            raise RunError(f"{path} has another name elsewhere (a hard link): remove it.")
+        _flock(file, path)
         _watch_another_machine(path, _content(file))
-        file.truncate(0)
-        file.write(
-            f"process {os.getpid()} on {socket.gethostname()}, "
-            f"since {datetime.datetime.now():%Y-%m-%d %H:%M:%S}\n{_machine()}\n"
-        )
-        file.flush()
+        _held[os.path.abspath(path)] = file
         ended = threading.Event()
-        threading.Thread(target=_renew, args=(file.fileno(), ended), daemon=True).start()
+        renewing = threading.Thread(target=_renew, args=(file.fileno(), ended), daemon=True)
         try:
+            require(path)  # it may have gone between being opened and being locked
+            file.truncate(0)
+            file.seek(0)
+            file.write(
+                f"process {os.getpid()} on {socket.gethostname()}, "
+                f"since {datetime.datetime.now():%Y-%m-%d %H:%M:%S}\n{_machine()}\n".encode()
+            )
+            renewing.start()
             yield
         finally:
             ended.set()
+            if renewing.is_alive():
+                renewing.join()
+            _held.pop(os.path.abspath(path), None)
             # An empty lock was given back: nobody needs to watch it.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 file.truncate(0)
+
+
+def require(path: Path) -> None:
+    """Raise :class:`RunError` if another process could hold what this one has locked.
+
+    A path that this process has not locked is passed over.
+    """
+    if (file := _held.get(os.path.abspath(path))) is None:
+        return
+    here = os.fstat(file.fileno())
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        there = None
+    if there is None or (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+        raise RunError(
+            f"{path} is not the file any more that this process has locked: it was removed, or its "
+            "folder was moved or replaced, and another process may train the run. Nothing more is "
+            "written there. The same command resumes."
+        )
 
 
 def is_held(path: Path) -> bool:
     """Tell whether a process holds the lock, on this machine or another.
 
-    Asking takes a shared lock for a moment, which :func:`hold` waits for.
+    Asking takes a shared lock for a moment, which :func:`hold` waits for. A lock of another machine
+    that was renewed in the future says nothing, and :func:`hold` will watch it.
     """
     try:
-        with open(path) as file:
+        with _open(path, os.O_RDONLY) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            renewed = time.time() - os.fstat(file.fileno()).st_mtime < WATCHED_FOR
-            return renewed and _names_another_machine(_content(file))
+            age = time.time() - os.fstat(file.fileno()).st_mtime
+            return abs(age) < WATCHED_FOR and _names_another_machine(_content(file))
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, RunError):
         return False
 
 
 def holder(path: Path) -> str:
     """Return the process that a lock names, in words."""
-    with contextlib.suppress(OSError):
-        return path.read_text().partition("\n")[0] or "a process"
+    with contextlib.suppress(OSError, RunError), _open(path, os.O_RDONLY) as file:
+        return _content(file).partition("\n")[0] or "a process"
     return "a process"
 
 
-def _flock(file: IO[str]) -> None:
+def _open(path: Path, flags: int) -> IO[bytes]:
+    try:
+        descriptor = open_regular(path, flags)
+    except ValueError as error:
+        raise RunError(f"{path.parent}: {error}, so it is not the lock of a run.") from error
+    return open(descriptor, "r+b" if flags & os.O_RDWR else "rb", buffering=0)
+
+
+def _flock(file: IO[bytes], path: Path) -> None:
     for patience in (0.02, 0.05, 0.1, 0.0):
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,10 +142,10 @@ def _flock(file: IO[str]) -> None:
             time.sleep(patience)  # it may be somebody who only asks
         except OSError as error:
             raise RunError(
-                f"{file.name}: this file system has no locks ({error.strerror}), so two processes "
+                f"{path}: this file system has no locks ({error.strerror}), so two processes "
                 "could train the same run. Choose another runs_dir."
             ) from error
-    raise _refusal(Path(file.name))
+    raise _refusal(path)
 
 
 def _refusal(path: Path) -> RunHeldError:
@@ -107,7 +156,7 @@ def _watch_another_machine(path: Path, content: str) -> None:
     """Raise :class:`RunHeldError` if a process of another machine renews the lock."""
     if not _names_another_machine(content):
         return
-    print(f"{path.parent}: waiting {WATCHED_FOR:.0f} s, lest {holder(path)} still trains it")
+    print(f"{path.parent}: waiting {WATCHED_FOR:.0f} s, as {holder(path)} may still train it")
     before = _renewed(path)
     end = time.monotonic() + WATCHED_FOR
     while time.monotonic() < end:
@@ -118,7 +167,7 @@ def _watch_another_machine(path: Path, content: str) -> None:
 
 def _renewed(path: Path) -> int:
     # Opened anew: that makes a network file system ask its server.
-    with open(path, "rb") as file:
+    with _open(path, os.O_RDONLY) as file:
         return os.fstat(file.fileno()).st_mtime_ns
 
 
@@ -128,9 +177,11 @@ def _renew(descriptor: int, ended: threading.Event) -> None:
             os.utime(descriptor)
 
 
-def _content(file: IO[str]) -> str:
+def _content(file: IO[bytes]) -> str:
     file.seek(0)
-    return file.read()
+    text = file.read(_LONGEST).decode(errors="replace")
+    # Whoever wrote it: this goes to the terminal.
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def _names_another_machine(content: str) -> bool:
@@ -142,6 +193,6 @@ def _machine() -> str:
     """Return what tells this machine from all others, since it was started."""
     try:
         # Host names repeat: containers and rented machines share theirs.
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return socket.gethostname()

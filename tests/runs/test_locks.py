@@ -92,7 +92,7 @@ def test_a_lock_that_a_dead_process_of_another_machine_left_is_taken_over(
     assert not locks.is_held(lock)
     with locks.hold(lock):
         assert f"process {os.getpid()}" in lock.read_text()
-    assert "lest process" in capsys.readouterr().out
+    assert "may still train it" in capsys.readouterr().out
 
 
 def test_a_lock_that_was_given_back_elsewhere_is_free_at_once(lock, monkeypatch):
@@ -121,3 +121,63 @@ def test_a_file_system_without_locks_is_refused(lock, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with pytest.raises(RunError, match=r"has no locks .* Choose another runs_dir"):
         locks.hold(lock).__enter__()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory", "hard link"])
+def test_a_lock_that_is_no_regular_file_is_refused_and_nothing_behind_it_touched(lock, kind):
+    victim = lock.with_name("victim")
+    victim.write_text("kept")
+    if kind == "link":
+        lock.symlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "directory":
+        lock.mkdir()
+    else:
+        lock.hardlink_to(victim)
+    with pytest.raises(RunError, match="lock"):
+        locks.hold(lock).__enter__()
+    assert not locks.is_held(lock)
+    assert locks.holder(lock)
+    assert victim.read_text() == "kept"
+
+
+def test_a_lock_that_was_removed_or_replaced_is_noticed(lock):
+    with locks.hold(lock):
+        locks.require(lock)
+        lock.unlink()
+        with pytest.raises(RunError, match="is not the file any more that this process has locked"):
+            locks.require(lock)
+        lock.write_text("somebody else's")
+        with pytest.raises(RunError, match="Nothing more is written there"):
+            locks.require(lock)
+    assert lock.read_text() == "somebody else's"
+    locks.require(lock)  # which is not held any more
+
+
+def test_a_lock_that_is_replaced_while_it_is_taken_is_not_held(lock, monkeypatch):
+    flock = locks._flock
+
+    def replaced(file, path):
+        flock(file, path)
+        path.unlink()
+        path.touch()
+
+    monkeypatch.setattr(locks, "_flock", replaced)
+    with pytest.raises(RunError, match="another process may train"):
+        locks.hold(lock).__enter__()
+
+
+def test_a_lock_of_another_machine_that_is_dated_in_the_future_is_watched_and_not_believed(
+    lock, quick, monkeypatch
+):
+    elsewhere(monkeypatch, lock)
+    os.utime(lock, (2e9, 2e9 + 10 * 365 * 86400))
+    assert not locks.is_held(lock)
+    with locks.hold(lock):
+        assert f"process {os.getpid()}" in lock.read_text()
+
+
+def test_what_a_lock_says_cannot_steer_the_terminal(lock):
+    lock.write_bytes(b"\x1b[2Jprocess 1\x07 on \xff\nmachine\n")
+    assert locks.holder(lock).isprintable()
