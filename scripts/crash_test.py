@@ -80,7 +80,7 @@ class Victim:
 
     def kill_once(self, draw: random.Random) -> str | None:
         """Start, kill, and return what the kill interrupted; ``None`` if the run got to its end."""
-        before = {name: written(self.cut / f"{name}.partial") for name in TARGETS}
+        before = {name: self.half_written(name) for name in TARGETS}
         began = written(self.cut / "progress.json")
         process = self.start("cut")
         target = draw.choice(MOMENTS)
@@ -92,10 +92,9 @@ class Victim:
             wait = draw.uniform(0, 0.004)
         while process.poll() is None and target is not None:
             if target in TARGETS:
-                path, known = self.cut / f"{target}.partial", before[target]
-            else:
-                path, known = self.cut / target, began
-            if written(path) not in (None, known):
+                if self.half_written(target) - before[target]:
+                    break
+            elif written(self.cut / target) not in (None, began):
                 break
             time.sleep(0.0002)
         end = time.monotonic() + wait
@@ -108,12 +107,16 @@ class Victim:
         if process.returncode != -signal.SIGKILL:
             raise SystemExit(f"{self.name} failed by itself:\n{output}")
         for name in TARGETS:
-            if written(self.cut / f"{name}.partial") not in (None, before[name]):
+            if self.half_written(name) - before[name]:
                 return f"while {name} was written"
         if target in TARGETS:
             return f"just after {target} was written"
         trains = written(self.cut / "progress.json") != began
         return "in training" if trains else "while starting or resuming"
+
+    def half_written(self, name: str) -> set[Path]:
+        """Return the files that are being written under another name, or were when killed."""
+        return set(self.cut.glob(f"{name}.*.partial"))
 
     def epochs_saved(self) -> int:
         """Return the epochs in the newest checkpoint of the copy that is killed; 0 without any."""

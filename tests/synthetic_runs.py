@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 
 from pade_bench.report.groups import group_runs
-from pade_bench.runs.curves import LayerCurve
+from pade_bench.runs.curves import LayerCurve, dump_curves
 from pade_bench.runs.records import read_runs
 
 QUALITY = {"relu": 98.0, "swish": 98.4, "pau": 98.9, "rpau": 98.8, "elu": 97.5, "slaf": 96.0}
@@ -59,11 +59,6 @@ def curves(noise=0.0, layers=4):
             )
         )  # fmt: skip
     return found
-
-
-def save_curves(path, layers):
-    arrays = {f"{i}/{k}": v for i, layer in enumerate(layers) for k, v in vars(layer).items()}
-    np.savez_compressed(path, **arrays)
 
 
 class Runs:
@@ -140,7 +135,8 @@ class Runs:
         } | more
         write_record(home, record)
         if learned:
-            save_curves(home / "activations.npz", curves(0.2 if activation == "rpau" else 0.0))
+            layers = curves(0.2 if activation == "rpau" else 0.0)
+            (home / "activations.npz").write_bytes(dump_curves(layers))
         return home
 
     def sweep(self, experiment, activations, seeds=5, **more):

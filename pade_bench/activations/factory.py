@@ -6,7 +6,7 @@ import ast
 import functools
 import importlib.resources
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -19,6 +19,7 @@ ActivationFactory = Callable[[], nn.Module]
 
 def activation_factory(
     activation: str | Mapping[str, Any] | ActivationFactory,
+    trust: Iterable[str] | None = None,
 ) -> ActivationFactory:
     """Return a callable without arguments that makes a new activation module at each call.
 
@@ -26,6 +27,7 @@ def activation_factory(
         activation: the name of a file in ``configs/activation`` (``"pau"``), the content of
             such a file (``{"_target_": "package.Class", **arguments}``), or any callable
             that returns a module, such as ``torch.nn.ReLU``, which is returned unchanged.
+        trust: see :func:`pade_bench.config.targets.locate`.
 
     Raises:
         ConfigurationError: the name or class does not exist, the class is no ``nn.Module``,
@@ -39,7 +41,7 @@ def activation_factory(
     target = arguments.pop("_target_", None)
     if not isinstance(target, str):
         raise ConfigurationError("activation: its configuration names no class (_target_).")
-    found = locate("activation", target, nn.Module)
+    found = locate("activation", target, nn.Module, trust)
     factory = functools.partial(found, **arguments)
     signature = inspect.signature(factory.func)
     for name in arguments:

@@ -58,7 +58,7 @@ def current(config: Mapping[str, Any]) -> dict[str, Any]:
             names = {renamed.old: renamed.new}
             # In its old place: the order of arguments is the order in which they are shown.
             found[renamed.group] = {names.get(k, k): v for k, v in group.items()}
-            found[renamed.group][renamed.new] = renamed.values.get(value, value)
+            found[renamed.group][renamed.new] = _mapped(renamed.values, value)
     return found
 
 
@@ -78,7 +78,7 @@ def current_changes(changes: Mapping[str, Any], activation: str) -> dict[str, An
         names = {target.rpartition(".")[2].lower() for target in renamed.targets}
         if key in found and (not names or activation in names):
             value = found.pop(key)
-            found[f"{renamed.group}.{renamed.new}"] = renamed.values.get(value, value)
+            found[f"{renamed.group}.{renamed.new}"] = _mapped(renamed.values, value)
     return found
 
 
@@ -90,5 +90,10 @@ def historic(settings: Mapping[str, Any]) -> dict[str, Any]:
         if key in found and renamed.concerns(settings.get(f"{renamed.group}._target_")):
             value = found.pop(key)
             before = {new: old for old, new in renamed.values.items()}
-            found[f"{renamed.group}.{renamed.old}"] = before.get(value, value)
+            found[f"{renamed.group}.{renamed.old}"] = _mapped(before, value)
     return found
+
+
+def _mapped(values: Mapping[Any, Any], value: Any) -> Any:
+    # A damaged configuration may have a list there, which is no key of a dictionary.
+    return values.get(value, value) if isinstance(value, str) else value

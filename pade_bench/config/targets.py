@@ -1,7 +1,8 @@
 """Finding the class or function that a configuration names.
 
 Importing a module runs it, so what a configuration may name is limited twice: by kind, always; and
-in the configuration of a run that is loaded, which may be somebody else's, by :data:`TRUSTED`.
+in the configuration of a run that is loaded, which may be somebody else's, by :data:`TRUSTED`: its
+name before anything is imported, and then the module that what was found says it comes from.
 """
 
 from __future__ import annotations
@@ -23,18 +24,24 @@ _KINDS = {
 }
 
 
-def locate(group: str, target: str, base: type) -> Any:
+def locate(group: str, target: object, base: type, trust: Iterable[str] | None = None) -> Any:
     """Return the object that ``group._target_`` names, ``package.module.Name``.
 
     Args:
         group: ``activation``, ``model`` or ``data``.
         target: the name.
         base: the class of which it must be one; for a model, a function may stand for it.
+        trust: further packages of which it may be, if it comes from a stored configuration; None
+            where it is the user's own, which may name any.
 
     Raises:
-        ConfigurationError: there is no such module, no such name in it, or it is something else
-            than what the group holds.
+        ConfigurationError: there is no such module, no such name in it, it is something else
+            than what the group holds, or it lies in a package that is not trusted.
     """
+    if trust is not None:
+        require_trusted(group, target, trust)
+    if not isinstance(target, str):
+        raise ConfigurationError(f"{group}._target_={target!r} is not the name of a class.")
     module_name, _, name = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -52,11 +59,13 @@ def locate(group: str, target: str, base: type) -> Any:
     is_function = group == "model" and inspect.isfunction(found)
     if not (is_function or (inspect.isclass(found) and issubclass(found, base))):
         raise ConfigurationError(f"{group}._target_={target} is not {_KINDS[group]}.")
+    if trust is not None:
+        require_trusted(group, f"{found.__module__}.{found.__qualname__}", trust)
     return found
 
 
 def require_trusted(group: str, target: object, trust: Iterable[str]) -> None:
-    """Refuse a name outside :data:`TRUSTED` and ``trust``, before anything is imported.
+    """Refuse a name outside :data:`TRUSTED` and ``trust``.
 
     Raises:
         ConfigurationError: it lies in another package.

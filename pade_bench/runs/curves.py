@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pade_bench.runs.files import write_atomically
-
 
 @dataclass(frozen=True)
 class LayerCurve:
@@ -25,8 +23,8 @@ class LayerCurve:
     high: np.ndarray  # (points,) 2.5 % of them lie above
 
 
-def save_curves(path: Path, layers: list[LayerCurve]) -> None:
-    """Write the curves to a NumPy archive, from which the report draws without torch."""
+def dump_curves(layers: list[LayerCurve]) -> bytes:
+    """Return the curves as a NumPy archive, from which the report draws without torch."""
     arrays = {
         f"{i}/{name}": value
         for i, layer in enumerate(layers)
@@ -34,7 +32,7 @@ def save_curves(path: Path, layers: list[LayerCurve]) -> None:
     }
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
-    write_atomically(path, content.getvalue())
+    return content.getvalue()
 
 
 def load_curves(path: Path) -> list[LayerCurve]:

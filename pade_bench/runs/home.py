@@ -20,22 +20,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from pade_bench.config.history import completed, current, historic
-from pade_bench.errors import DamagedError, RunError
+from pade_bench.errors import ConfigurationError, DamagedError, RunError
 from pade_bench.runs import locks
+from pade_bench.runs.config_file import parse, read_config, with_digest
 from pade_bench.runs.files import (
     digest,
     read_json,
+    remove_partial,
     set_aside,
     time_stamp,
+    unused,
     write_atomically,
     writing_to,
 )
@@ -63,6 +68,7 @@ class Run:
     names: dict[str, str]
     config: DictConfig = field(repr=False)
     changes: dict[str, Any] = field(default_factory=dict)
+    trust: tuple[str, ...] | None = None  # of a stored configuration: see config.targets.locate
 
     @classmethod
     def from_config(cls, config: DictConfig, unchanged: DictConfig, names: dict[str, str]) -> Run:
@@ -93,6 +99,11 @@ class Run:
     def config_hash(self) -> str:
         """A hash of every setting that shapes the result, the same for all seeds."""
         return digest(historic(identity(self.config)))
+
+    @property
+    def identifier(self) -> dict[str, Any]:
+        """What a file of the run says of whose it is."""
+        return {"config_hash": self.config_hash, "seed": self.config.seed}
 
     @property
     def checkpoint(self) -> Path:
@@ -129,6 +140,22 @@ class Run:
         except DamagedError:
             return None
 
+    def write(
+        self, name: str, content: bytes, durable: bool = True, keep_as: Path | None = None
+    ) -> None:
+        """Write a file of the run whole or not at all; see :func:`write_atomically`.
+
+        Raises:
+            RunError: another process could have the run's lock by now: nothing is written.
+            OSError: it cannot be written.
+        """
+        self.require_lock()
+        write_atomically(self.directory / name, content, durable, keep_as)
+
+    def require_lock(self) -> None:
+        """Raise :class:`RunError` if another process could have the lock that this one took."""
+        locks.require(self.directory / "lock")
+
     def write_progress(self, seconds_per_epoch: list[float]) -> None:
         """Write how far the run is, for whoever follows it; nothing resumes from this file."""
         progress = {
@@ -141,13 +168,13 @@ class Run:
             "wall_seconds_per_epoch": seconds_per_epoch,
         }
         content = json.dumps(progress).encode()
-        write_atomically(self.directory / "progress.json", content, durable=False)
+        self.write("progress.json", content, durable=False)
 
     def write_record(self, record: dict[str, Any]) -> dict[str, Any]:
         """Write ``record.json`` whole or not at all; return it with its checksum."""
         record = {**record, "checksum": digest(record)}
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-        write_atomically(self.directory / "record.json", text.encode())
+        self.write("record.json", text.encode())
         return record
 
     @contextlib.contextmanager
@@ -164,8 +191,9 @@ class Run:
         """
         with contextlib.ExitStack() as stack:
             with writing_to(self.directory):
-                self.directory.mkdir(parents=True, exist_ok=True)
+                self._make_directory()
                 stack.enter_context(locks.hold(self.directory / "lock"))
+                remove_partial(self.directory)
                 if self.config.restart:
                     self._move_aside()
                 self._write_config()
@@ -178,16 +206,41 @@ class Run:
                 yield
             except Exception:
                 # What ended the run matters more than a disk too full to note it.
-                with contextlib.suppress(OSError):
-                    (self.directory / "traceback.txt").write_text(traceback.format_exc())
+                with contextlib.suppress(OSError, RunError):
+                    self.write("traceback.txt", traceback.format_exc().encode(errors="replace"))
                 raise
+
+    def _make_directory(self) -> None:
+        """Make the home, unless a link leads from ``runs_dir`` to somewhere else."""
+        top = Path(self.config.runs_dir)
+        for folder in (self.directory, *self.directory.parents):
+            if folder == top:
+                break
+            if folder.is_symlink():
+                raise RunError(
+                    f"{folder} is a symbolic link. Only runs_dir itself may be one: what lies "
+                    "behind another is neither written nor reported."
+                )
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def stored_settings(self) -> dict[str, Any]:
+        """Return the settings that ``config.yaml`` has: those of :func:`identity`, and the seed.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+        config = read_config(self.directory / "config.yaml")
+        return {**shaping_settings(config), "seed": config.get("seed")}
+
+    def _settings(self) -> dict[str, Any]:
+        return {**identity(self.config), "seed": self.config.seed}
 
     def _write_config(self) -> None:
         path = self.directory / "config.yaml"
-        if path.exists():
+        if os.path.lexists(path):
             try:
-                same = identity(OmegaConf.load(path)) == identity(self.config)
-            except Exception as error:
+                same = self.stored_settings() == self._settings()
+            except (OSError, ValueError) as error:
                 raise RunError(
                     f"{path} cannot be read: {error}. It is left as it is; restart=true moves it "
                     "aside and starts the run anew."
@@ -195,14 +248,22 @@ class Run:
             if not same:
                 self._refuse_other_settings()
         else:
+            self._check_that_settings_can_be_stored()
             text = OmegaConf.to_yaml(self.config, resolve=True, sort_keys=False)
-            write_atomically(path, text.encode())
+            self.write("config.yaml", with_digest(text))
+
+    def _check_that_settings_can_be_stored(self) -> None:
+        for key, value in _flatten(OmegaConf.to_container(self.config, resolve=True)):
+            try:
+                parse(yaml.safe_dump({key: value}).encode())
+            except (ValueError, yaml.YAMLError) as error:
+                reason = str(error).partition("holds ")[2]
+                raise ConfigurationError(f"{key}={value}: cannot be stored: {reason}.") from error
 
     def _refuse_other_settings(self) -> None:
-        differences = "its config.yaml is missing"
-        with contextlib.suppress(OSError):
-            there = identity(OmegaConf.load(self.directory / "config.yaml"))
-            here = identity(self.config)
+        differences = "its config.yaml is missing or damaged"
+        with contextlib.suppress(OSError, ValueError):
+            there, here = self.stored_settings(), self._settings()
             differences = ", ".join(
                 f"{key} was {there.get(key)}, is {here.get(key)}"
                 for key in sorted(there.keys() | here.keys())
@@ -221,7 +282,7 @@ class Run:
         names.sort(key=lambda name: (name != "record.json", name != "last.ckpt", name))
         if not names:
             return
-        aside = self.directory.with_name(f"{self.directory.name}.before-{time_stamp()}")
+        aside = unused(self.directory.with_name(f"{self.directory.name}.before-{time_stamp()}"))
         aside.mkdir()
         for name in names:
             (self.directory / name).rename(aside / name)

@@ -13,10 +13,12 @@ from pade_bench.activations import PAU, check_activation
 from pade_bench.activations.factory import activation_factory
 from pade_bench.config.targets import locate
 from pade_bench.data import ImageDataModule
-from pade_bench.runs.curves import save_curves
-from pade_bench.runs.files import write_atomically, writing_to
+from pade_bench.errors import DamagedError, PadeBenchError, RunError
+from pade_bench.runs.curves import dump_curves
+from pade_bench.runs.files import set_aside, writing_to
 from pade_bench.runs.home import Run
-from pade_bench.training.checkpoints import newest_checkpoint
+from pade_bench.training.checkpoint_content import check_origin, check_progress, check_weights
+from pade_bench.training.checkpoints import SaveLast, newest_checkpoint
 from pade_bench.training.console import print_summary
 from pade_bench.training.learned import measure, picture
 from pade_bench.training.module import Classifier
@@ -61,7 +63,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
     initial = copy.deepcopy(classifier.network)
     if rank(run) > 0:
         # The first process holds the run, and alone writes what is kept of it.
-        _train(run, classifier, initial, data)
+        classifier = _train(run, classifier, initial, data, pruned)
         return make_record(run, classifier)
     with run.claim():
         # Another process may have finished the run before this one got hold of it.
@@ -69,7 +71,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
         if record is None:
             if pruned:
                 keep(run, pruned.filters)
-            _train(run, classifier, initial, data)
+            classifier = _train(run, classifier, initial, data, pruned)
             record = _keep(run, classifier, initial, data)
     print_summary(run, record)
     return record
@@ -78,7 +80,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
 def make_data(run: Run) -> ImageDataModule:
     """Return the configured data module, with the run's seed."""
     arguments = dict(run.config.data)
-    kind = locate("data", arguments.pop("_target_"), ImageDataModule)
+    kind = locate("data", arguments.pop("_target_"), ImageDataModule, run.trust)
     return kind(**arguments, seed=run.config.seed)
 
 
@@ -92,12 +94,12 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
     config = run.config
     if pruned is None and run.pruned_share and (filters := read_filters(run)):
         pruned = Pruned(filters)
-    factory = activation_factory(dict(config.activation))
+    factory = activation_factory(dict(config.activation), run.trust)
     sample = factory()
     check_activation(sample)
     data = make_data(run)
     torch.manual_seed(config.seed)
-    network = locate("model", config.model._target_, nn.Module)(
+    network = locate("model", config.model._target_, nn.Module, run.trust)(
         activation=factory, in_channels=data.in_channels, num_classes=data.num_classes
     )
     if pruned is not None:
@@ -113,10 +115,18 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
     )
 
 
-def _train(run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule) -> None:
-    path = _resume(run)
+def _train(
+    run: Run,
+    classifier: Classifier,
+    initial: nn.Module,
+    data: ImageDataModule,
+    pruned: Pruned | None,
+) -> Classifier:
+    """Train to the end, from the newest checkpoint that one can go on from; return the result."""
+    path = _resume(run, classifier)
     set_numerics(run.config.trainer)
     trainer = make_trainer(run, initial)
+    (saving,) = (c for c in trainer.callbacks if isinstance(c, SaveLast))  # type: ignore[attr-defined]
     try:
         trainer.fit(classifier, data, ckpt_path=path, weights_only=True)
     except SystemExit:
@@ -124,19 +134,36 @@ def _train(run: Run, classifier: Classifier, initial: nn.Module, data: ImageData
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    # Lightning leaves the network on the CPU. What follows is said of the device that trained.
-    classifier.to(trainer.strategy.root_device)
+    except (PadeBenchError, OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if path is None or saving.began or run.config.trainer.strategy != "single":
+            raise
+        # It has passed every check, and yet cannot be restored.
+        damaged = DamagedError(path, f"{type(error).__name__}: {error}")
+    else:
+        # Lightning leaves the network on the CPU. What follows is said of the device that trained.
+        return classifier.to(trainer.strategy.root_device)
+    with writing_to(run.directory):
+        set_aside(damaged)
+    return _train(run, make_classifier(run, pruned), initial, data, pruned)
 
 
-def _resume(run: Run) -> Path | None:
+def _resume(run: Run, classifier: Classifier) -> Path | None:
     """Return the checkpoint to go on from, having taken the number of threads it was made with.
 
     The convolutions of torch on the CPU sum in an order that depends on that number.
     """
+
+    def check(checkpoint: dict[str, Any]) -> None:
+        check_origin(checkpoint, run.identifier)
+        check_weights(checkpoint.get("state_dict"), classifier.state_dict())
+        check_progress(checkpoint, classifier, run.config.trainer.max_epochs)
+
     first = rank(run) == 0
     if run.config.restart and not first:
         return None  # the first process may still be moving aside what is there
-    if (newest := newest_checkpoint(run, keep_damaged=first)) is None:
+    if (newest := newest_checkpoint(run, check, keep_damaged=first)) is None:
         return None
     path, checkpoint = newest
     torch.set_num_threads(checkpoint.get("threads", torch.get_num_threads()))
@@ -157,18 +184,28 @@ def _keep(
         record |= {"pruned_share": run.pruned_share, **spent}
     with writing_to(run.directory):
         if layers:
-            save_curves(run.directory / "activations.npz", layers)
-            write_atomically(run.directory / "activations.png", picture(layers))
+            run.write("activations.npz", dump_curves(layers))
+            run.write("activations.png", picture(layers))
+        run.require_lock()
         run.previous_checkpoint.unlink(missing_ok=True)
         # The record comes last: it is what says that the run is finished.
         return run.write_record(record)
 
 
 def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
-    """Return what is kept of a run: a flat dictionary for ``record.json``."""
+    """Return what is kept of a run: a flat dictionary for ``record.json``.
+
+    Raises:
+        RunError: training ended too early, and the loss was finite: nothing is recorded.
+    """
     history = classifier.history
     activations = [m for m in classifier.network.modules() if type(m) is classifier.activation_type]
     finished = not classifier.diverged
+    if finished and len(history["train_loss"]) != run.config.trainer.max_epochs:
+        raise RunError(
+            f"{run.directory}: training ended after {len(history['train_loss'])} of "
+            f"{run.config.trainer.max_epochs} epochs. The same command resumes."
+        )
     record = {
         **run.names,
         "seed": run.config.seed,

@@ -15,7 +15,7 @@ from pade_bench.data import ImageDataModule
 from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import RunError
 from pade_bench.models.filters import Filters, keep_filters, multiply_adds
-from pade_bench.runs.files import write_atomically, writing_to
+from pade_bench.runs.files import writing_to
 from pade_bench.runs.home import Run
 
 # Each network is timed so often and so long: small ones are done in a millisecond, and a machine
@@ -60,7 +60,7 @@ def keep(run: Run, filters: Filters) -> None:
     there = read_filters(run)
     if there is None:
         with writing_to(run.directory):
-            write_atomically(run.directory / "filters.json", json.dumps(filters).encode())
+            run.write("filters.json", json.dumps(filters).encode())
     elif there != filters:
         raise RunError(
             f"{run.directory} was begun with other filters than the run before it would leave now. "

@@ -10,14 +10,18 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
+from pade_bench.activations.factory import activation_factory
 from pade_bench.config.history import current
-from pade_bench.config.schema import Config
-from pade_bench.config.targets import require_trusted
-from pade_bench.errors import RunError
+from pade_bench.config.schema import Config, validate
+from pade_bench.config.targets import locate, require_trusted
+from pade_bench.errors import PadeBenchError, RunError
+from pade_bench.runs.config_file import read_config
 from pade_bench.runs.home import Run
+from pade_bench.training.checkpoint_content import check_history, check_origin, check_weights
 from pade_bench.training.checkpoints import read_checkpoint
-from pade_bench.training.fit import make_classifier
+from pade_bench.training.fit import make_classifier, make_data
 from pade_bench.training.module import Classifier
 
 
@@ -27,7 +31,7 @@ def load_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Classif
     The network is described by ``config.yaml`` and its weights lie in ``last.ckpt``, which is
     read as weights only: nothing in it can run code. Of the classes that the configuration names,
     only those of ``pade_bench`` and ``torch.nn`` are imported and called, so a run from anybody
-    may be loaded.
+    may be loaded. docs/security.md says what is promised.
 
     Args:
         path: a run directory, such as ``runs/digits_lenet/pau/seed0``.
@@ -47,26 +51,61 @@ def load_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Classif
 
 
 def rebuild(run: Run) -> Classifier:
-    """Return the trained network of a run whose configuration is trusted; see :func:`load_run`."""
-    if not run.checkpoint.exists():
+    """Return the trained network of a run; see :func:`load_run`."""
+    if not os.path.lexists(run.checkpoint):
         raise RunError(f"{run.checkpoint} does not exist: the run has no complete epoch yet.")
-    checkpoint = read_checkpoint(run.checkpoint)
-    # Building draws initial weights; loading a network must not change what a caller draws next.
-    with torch.random.fork_rng(devices=[]):
-        classifier = make_classifier(run)
     try:
-        classifier.load_state_dict(checkpoint["state_dict"])
-        classifier.on_load_checkpoint(checkpoint)
-    except (KeyError, RuntimeError) as error:
+        elements = _elements(run)
+        # Of an optimizer that keeps a few numbers for each; what is longer is none of this run.
+        checkpoint = read_checkpoint(run.checkpoint, most_bytes=(64 << 20) + 40 * elements)
+        # Building draws initial weights; loading a network must not change what a caller draws.
+        with torch.random.fork_rng(devices=[]):
+            classifier = make_classifier(run)
+    except PadeBenchError:
+        raise
+    except Exception as error:  # whatever the constructors make of impossible arguments
+        raise RunError(
+            f"{run.directory / 'config.yaml'} describes a network that cannot be built: "
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        ) from error
+    try:
+        check_origin(checkpoint, run.identifier)
+        check_weights(checkpoint.get("state_dict"), classifier.state_dict())
+        check_history(checkpoint, classifier.history)
+    except ValueError as error:
         raise RunError(
             f"{run.checkpoint} does not fit the network that config.yaml beside it describes: "
-            f"{error}"
+            f"{error}."
         ) from error
+    classifier.load_state_dict(checkpoint["state_dict"])
+    classifier.on_load_checkpoint(checkpoint)
     return classifier.eval()
 
 
+def _elements(run: Run) -> int:
+    """Return how many numbers the unpruned network has, without the memory that it takes.
+
+    Raises:
+        RunError: more than fit into this machine's memory.
+    """
+    data = make_data(run)
+    with torch.device("meta"):
+        network = locate("model", run.config.model._target_, nn.Module, run.trust)(
+            activation=activation_factory(dict(run.config.activation), run.trust),
+            in_channels=data.in_channels,
+            num_classes=data.num_classes,
+        )
+    elements = sum(value.numel() for value in network.state_dict().values())
+    if 4 * elements > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise RunError(
+            f"{run.directory / 'config.yaml'} describes a network of {4 * elements / 2**30:,.0f} "
+            f"GiB, and this machine has {memory / 2**30:,.0f}."
+        )
+    return elements
+
+
 def read_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Run:
-    """Return the run whose home is ``path``, with the configuration it was trained with.
+    """Return the run whose home is ``path``, with the settings of its training by today's names.
 
     Raises:
         RunError: there is no readable ``config.yaml``.
@@ -74,35 +113,37 @@ def read_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Run:
     """
     directory = Path(path)
     try:
-        config = OmegaConf.load(directory / "config.yaml")
-    except FileNotFoundError:
+        config = read_config(directory / "config.yaml")
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{directory} is no run directory: it has no config.yaml.") from None
-    except Exception as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{directory / 'config.yaml'} cannot be read: {error}") from error
-    if not isinstance(config, DictConfig):
-        raise RunError(f"{directory / 'config.yaml'} holds no settings.")
-    for group in ("activation", "model", "data"):
-        require_trusted(group, OmegaConf.select(config, f"{group}._target_"), trust)
-    return Run(directory, names={}, config=config)
+    for name in ("activation", "model", "data"):
+        group = config.get(name)
+        if not isinstance(group, dict):
+            raise RunError(f"{directory / 'config.yaml'} has no settings of the {name}.")
+        require_trusted(name, group.get("_target_"), trust)
+    return Run(directory, names={}, config=OmegaConf.create(current(config)), trust=tuple(trust))
 
 
 def completed(run: Run) -> Run:
-    """Return the run with today's names, and defaults for settings that it does not have.
+    """Return the run with defaults for the settings that did not exist when it was made.
 
     Raises:
-        RunError: it has settings that do not exist any more.
+        RunError: it has settings that do not exist any more, or of another type.
+        ConfigurationError: it has a setting with an impossible value.
     """
-    stored = OmegaConf.create(current(OmegaConf.to_container(run.config)))  # type: ignore[arg-type]
     # The data set's own class has the defaults of its settings.
-    others = OmegaConf.masked_copy(stored, [str(key) for key in stored if key != "data"])
+    others = OmegaConf.masked_copy(run.config, [str(key) for key in run.config if key != "data"])
     try:
         settings = OmegaConf.merge(OmegaConf.structured(Config), others)
-    except OmegaConfBaseException as error:
+        config = OmegaConf.create(OmegaConf.to_container(settings))
+        assert isinstance(config, DictConfig)
+        config.data = run.config.data
+        validate(config)
+    except (OmegaConfBaseException, TypeError) as error:
         raise RunError(
             f"{run.directory / 'config.yaml'} is of another version of pade_bench: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    config = OmegaConf.create(OmegaConf.to_container(settings))
-    assert isinstance(config, DictConfig)
-    config.data = stored.get("data")
     return dataclasses.replace(run, config=config)

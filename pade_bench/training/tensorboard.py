@@ -62,6 +62,7 @@ class TensorBoard(Checkpoint):
         if pl_module.diverged:
             return
         step = trainer.current_epoch + 1
+        self.run.require_lock()
         with writing_to(self.run.directory):
             for name, curve in self._curves(pl_module).items():
                 self.writer.add_scalar(curve, pl_module.history[name][-1], step)
@@ -71,6 +72,7 @@ class TensorBoard(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         status = api_pb2.STATUS_FAILURE if pl_module.diverged else api_pb2.STATUS_SUCCESS
         end = HParamsPluginData(session_end_info=SessionEndInfo(status=status))
+        self.run.require_lock()
         with writing_to(self.run.directory):
             self._add(_summary(metadata.SESSION_END_INFO_TAG, end))
             self.writer.close()

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from omegaconf import OmegaConf
+from stored_run import forge_config
 from torch import nn
 
 from pade_bench import load_run
@@ -61,6 +61,15 @@ def test_the_kinds_that_are_meant_are_found():
         assert locate(group, target, BASES[group]).__name__ == target.rpartition(".")[2]
 
 
+def test_what_was_found_must_come_from_where_the_name_says(monkeypatch):
+    monkeypatch.setattr(
+        nn, "Loaded", type("Loaded", (nn.Module,), {"__module__": "elsewhere"}), False
+    )
+    assert locate("activation", "torch.nn.Loaded", nn.Module)
+    with pytest.raises(ConfigurationError, match=r"elsewhere\.Loaded.*is to run code of"):
+        locate("activation", "torch.nn.Loaded", nn.Module, trust=())
+
+
 @pytest.fixture
 def foreign(tiny_run, tmp_path, monkeypatch):
     """Return a finished run and a module beside it that makes a file when it is imported."""
@@ -79,9 +88,7 @@ def foreign(tiny_run, tmp_path, monkeypatch):
 def test_a_run_that_names_other_code_is_refused_before_that_is_imported(
     group, foreign, tmp_path, capsys
 ):
-    config = OmegaConf.load(foreign / "config.yaml")
-    config[group]._target_ = "foreign.Activation"
-    OmegaConf.save(config, foreign / "config.yaml")
+    forge_config(foreign, lambda config: config[group].update(_target_="foreign.Activation"))
     with pytest.raises(ConfigurationError, match="to load this run is to run code of 'foreign'"):
         load_run(foreign)
     assert main([str(foreign)]) == 2
@@ -90,17 +97,13 @@ def test_a_run_that_names_other_code_is_refused_before_that_is_imported(
 
 
 def test_code_that_is_trusted_is_run(foreign, tmp_path):
-    config = OmegaConf.load(foreign / "config.yaml")
-    config.activation = {"_target_": "foreign.Activation"}
-    OmegaConf.save(config, foreign / "config.yaml")
+    forge_config(foreign, lambda config: config["activation"].update(_target_="foreign.Activation"))
     assert load_run(foreign, trust=["foreign"]).activation_type.__module__ == "foreign"
     assert (tmp_path / "was_imported").exists()
 
 
 def test_a_name_that_only_begins_like_a_trusted_package_is_refused(foreign):
-    config = OmegaConf.load(foreign / "config.yaml")
-    config.activation._target_ = "pade_bench_evil.ReLU"
-    OmegaConf.save(config, foreign / "config.yaml")
+    forge_config(foreign, lambda config: config["activation"].update(_target_="pade_bench_evil.A"))
     with pytest.raises(ConfigurationError, match="pade_bench_evil"):
         load_run(foreign)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from pade_bench.errors import DamagedError, RunError
+from pade_bench.errors import ConfigurationError, DamagedError, RunError
 from pade_bench.runs import files, home
+from pade_bench.runs.config_file import with_digest
 from pade_bench.runs.files import write_atomically
 from pade_bench.runs.home import Run
 
@@ -215,3 +216,130 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch):
         write_atomically(path, b"half")
     assert path.read_bytes() == b"good"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def write_everything(run):
+    with run.claim():
+        run.write_progress([1.0])
+        run.write_record({"config_hash": run.config_hash})
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", ["record.json", "progress.json", "config.yaml", "traceback.txt"])
+def test_nothing_is_written_through_a_link(tmp_path, name):
+    run = make(tmp_path / "runs")
+    run.directory.mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    for link in (f"{name}.partial", name if name != "config.yaml" else f"{name}.0.partial"):
+        (run.directory / link).symlink_to(victim)
+    with pytest.raises(ZeroDivisionError):
+        write_everything(run)
+    assert victim.read_text() == "kept"
+    assert not (run.directory / name).is_symlink()
+
+
+def test_a_configuration_that_is_a_link_is_not_read(tmp_path):
+    run = make(tmp_path / "runs")
+    finish(run)
+    (run.directory / "config.yaml").rename(tmp_path / "config.yaml")
+    (run.directory / "config.yaml").symlink_to(tmp_path / "config.yaml")
+    with pytest.raises(RunError, match="is a symbolic link, not a regular file"), run.claim():
+        pass
+
+
+def test_a_home_behind_a_link_is_refused_but_runs_dir_may_be_one(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to("disk")
+    with make(tmp_path / "runs").claim():
+        pass
+    (tmp_path / "runs" / "exp").rename(tmp_path / "elsewhere")
+    (tmp_path / "runs" / "exp").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="exp is a symbolic link"), make(tmp_path / "runs").claim():
+        pass
+
+
+def test_restarting_twice_within_one_tick_of_the_clock_keeps_both(tmp_path, monkeypatch):
+    monkeypatch.setattr(home, "time_stamp", lambda: "20260101-000000-0")
+    for accuracy in (1.0, 2.0, 3.0):
+        finish(make(tmp_path, restart=True), accuracy)
+    kept = sorted(tmp_path.glob("exp/pau/seed0.before-*"))
+    accuracies = [json.loads((p / "record.json").read_text())["test_accuracy"] for p in kept]
+    assert accuracies == [1.0, 2.0]
+
+
+def test_two_damaged_files_within_one_tick_of_the_clock_are_both_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "time_stamp", lambda: "20260101-000000-0")
+    path = tmp_path / "last.ckpt"
+    for content in ("a", "b"):
+        path.write_text(content)
+        files.set_aside(DamagedError(path, "test"))
+    assert sorted(p.read_text() for p in tmp_path.iterdir()) == ["a", "b"]
+
+
+def replace_lock(run):
+    (run.directory / "lock").unlink()
+
+
+def move_home(run):
+    run.directory.rename(run.directory.with_name("moved"))
+
+
+def lose_lock(run, lose, writes):
+    """Hold a run, lose it to another process, and try to write; return what was there before."""
+    with run.claim():
+        lose(run)
+        code = HOLD.format(tests=Path(__file__).parent, home=run.directory.parents[2])
+        subprocess.run([sys.executable, "-c", code], check=True)
+        there = {p: p.read_bytes() for p in run.directory.parent.rglob("*") if p.is_file()}
+        for write in writes:
+            with pytest.raises(RunError, match="another process may train the run"):
+                write()
+        assert there == {p: p.read_bytes() for p in run.directory.parent.rglob("*") if p.is_file()}
+        writes[0]()
+
+
+@pytest.mark.parametrize("lose", [replace_lock, move_home])
+def test_who_has_lost_the_lock_stops_and_writes_nothing(tmp_path, lose):
+    run = make(tmp_path)
+    writes = (lambda: run.write_progress([1.0]), lambda: run.write_record({"seed": 0}))
+    with pytest.raises(RunError, match="Nothing more is written there"):
+        lose_lock(run, lose, writes)
+    assert not list(tmp_path.rglob("traceback.txt"))
+
+
+def test_what_a_killed_process_had_half_written_goes_with_the_next_start(tmp_path):
+    run = make(tmp_path)
+    run.directory.mkdir(parents=True)
+    left = run.directory / f"last.ckpt.{'0a' * 8}.partial"
+    left.write_text("half")
+    others = [run.directory / name for name in ("mine.partial", "last.ckpt.partial")]
+    for path in others:
+        path.write_text("kept")
+    with run.claim():
+        assert not left.exists()
+        assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "${seed}", "\x07"])
+def test_a_setting_that_could_not_be_read_again_is_refused_before_training(tmp_path, value):
+    run = make(tmp_path)
+    escaped = value.replace("$", "\\$") if isinstance(value, str) else value
+    run.config.optim.weights.lr = escaped
+    if value == "\x07":  # YAML has a way to write it
+        with run.claim():
+            assert run.stored_settings()["optim.weights.lr"] == value
+        return
+    with pytest.raises(ConfigurationError, match=r"^optim\.weights\.lr="), run.claim():
+        pass
+    assert not (run.directory / "config.yaml").exists()
+
+
+def test_another_seed_in_the_configuration_is_refused(tmp_path):
+    run = make(tmp_path)
+    with run.claim():
+        pass
+    path = run.directory / "config.yaml"
+    path.write_bytes(with_digest(path.read_text().replace("seed: 0", "seed: 4").partition("#")[0]))
+    with pytest.raises(RunError, match="seed was 4, is 0"), make(tmp_path).claim():
+        pass

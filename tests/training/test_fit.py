@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pade_bench.errors import ConfigurationError, RunError
-from pade_bench.training import fit
+from pade_bench.training import checkpoints, fit
 from pade_bench.training.fit import make_classifier, make_data
 from pade_bench.training.module import Classifier
 
@@ -187,15 +186,11 @@ def test_a_checkpoint_that_cannot_be_read_for_now_is_not_taken_for_damaged(tiny_
     fit(run)
     (run.directory / "record.json").unlink()
 
-    read = Path.read_bytes
-
-    def fails(self):
-        if self.suffix == ".ckpt":
-            raise OSError(5, "Input/output error")
-        return read(self)
+    def fails(path, most_bytes):
+        raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", fails)
+        patch.setattr(checkpoints, "read_file", fails)
         with pytest.raises(RunError, match=r"last\.ckpt cannot be read: Input/output error"):
             fit(run)
     assert run.checkpoint.exists()
