@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+import torch.fx
 from torch import Tensor
 
 from pade_bench import ops
@@ -36,6 +40,8 @@ def pau(x: Tensor, numerator: Tensor, denominator: Tensor, form: str = "abs_of_s
         TypeError: an argument is no tensor, or of a type that is not real floating point.
         ValueError: the shape or device of a coefficient tensor, a degree or ``form``.
     """
+    if isinstance(x, torch.fx.Proxy):
+        return _traced(pau, x, numerator, denominator, form)
     _check(x, numerator, denominator, form)
     return ops.pau(x, numerator, denominator, form)
 
@@ -67,11 +73,18 @@ def rpau(
         TypeError: see ``pau``.
         ValueError: see ``pau``; or ``noise`` outside [0, 1].
     """
+    if isinstance(x, torch.fx.Proxy):
+        return _traced(rpau, x, numerator, denominator, form, noise, training)
     _check(x, numerator, denominator, form)
     if not 0.0 <= noise <= 1.0:
         raise ValueError(f"noise={noise!r} must lie in [0, 1]")
     state = ops.noise_state(x.device) if training else None
     return ops.pau(x, numerator, denominator, form, state, noise)
+
+
+def _traced(function: Callable[..., Tensor], x: torch.fx.Proxy, *arguments: Any) -> Any:
+    """Stand in a graph of torch.fx as one call, as torch's own functions do."""
+    return x.tracer.create_proxy("call_function", function, (x, *arguments), {})
 
 
 def _check(x: Tensor, numerator: Tensor, denominator: Tensor, form: str) -> None:

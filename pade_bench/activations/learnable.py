@@ -6,6 +6,9 @@ where a paper or its code draws them, the middle of its distribution is taken. C
 activation therefore leaves the random generator, and with it a network's weights, untouched.
 
 Parameters are used as scalars, so the type of the input decides that of the output.
+
+``device`` and ``dtype`` are those of the parameters, as for torch's own modules, and
+``reset_parameters()`` sets the initial values again.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pade_bench.errors import ConfigurationError
+
+Device = torch.device | str | None
 
 
 class APL(nn.Module):
@@ -32,6 +37,8 @@ class APL(nn.Module):
 
     Args:
         hinges: the number S of hinges.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Shape:
         any; the output has the input's shape and type.
@@ -40,23 +47,33 @@ class APL(nn.Module):
         ConfigurationError: ``hinges`` is not a positive whole number.
     """
 
-    def __init__(self, hinges: int = 5) -> None:
+    def __init__(
+        self, hinges: int = 5, *, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         _check_count("hinges", hinges)
-        probabilities = (torch.arange(hinges) + 0.5) / hinges
-        self.slopes = nn.Parameter(torch.zeros(hinges))
-        self.offsets = nn.Parameter(0.5 * torch.special.ndtri(probabilities))
+        self.hinges = hinges
+        self.slopes = nn.Parameter(torch.empty(hinges, device=device, dtype=dtype))
+        self.offsets = nn.Parameter(torch.empty(hinges, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the initial values."""
+        probabilities = (torch.arange(self.hinges, device=self.offsets.device) + 0.5) / self.hinges
+        with torch.no_grad():
+            self.slopes.zero_()
+            self.offsets.copy_(0.5 * torch.special.ndtri(probabilities))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit to every element of ``x``."""
         y = x.relu()
-        for a, b in zip(self.slopes, self.offsets, strict=True):
-            y = y + a * (b - x).relu()
+        for s in range(self.hinges):
+            y = y + self.slopes[s] * (self.offsets[s] - x).relu()
         return y
 
     def extra_repr(self) -> str:
         """Describe the unit in a network's printout."""
-        return f"hinges={len(self.slopes)}"
+        return f"hinges={self.hinges}"
 
 
 class SReLU(nn.Module):
@@ -73,16 +90,29 @@ class SReLU(nn.Module):
     slope a_l = 0.2 and the threshold t_r = 1 are [assumed]; the paper takes t_r from the inputs of
     each layer after some epochs.
 
+    Args:
+        device: of the parameters.
+        dtype: of the parameters.
+
     Shape:
         any; the output has the input's shape and type.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.left_threshold = nn.Parameter(torch.tensor(0.0))
-        self.left_slope = nn.Parameter(torch.tensor(0.2))
-        self.right_threshold = nn.Parameter(torch.tensor(1.0))
-        self.right_slope = nn.Parameter(torch.tensor(1.0))
+        self.left_threshold = nn.Parameter(torch.empty((), device=device, dtype=dtype))
+        self.left_slope = nn.Parameter(torch.empty((), device=device, dtype=dtype))
+        self.right_threshold = nn.Parameter(torch.empty((), device=device, dtype=dtype))
+        self.right_slope = nn.Parameter(torch.empty((), device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the initial values."""
+        with torch.no_grad():
+            self.left_threshold.fill_(0.0)
+            self.left_slope.fill_(0.2)
+            self.right_threshold.fill_(1.0)
+            self.right_slope.fill_(1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit to every element of ``x``."""
@@ -108,6 +138,8 @@ class SLAF(nn.Module):
 
     Args:
         degree: the degree K.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Shape:
         any; the output has the input's shape and type.
@@ -116,21 +148,32 @@ class SLAF(nn.Module):
         ConfigurationError: ``degree`` is not a positive whole number.
     """
 
-    def __init__(self, degree: int = 4) -> None:
+    def __init__(
+        self, degree: int = 4, *, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         _check_count("degree", degree)
-        self.coefficients = nn.Parameter(torch.tensor([0.1, 1.0] + [0.0] * (degree - 1)))
+        self.degree = degree
+        self.coefficients = nn.Parameter(torch.empty(degree + 1, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the initial values."""
+        with torch.no_grad():
+            self.coefficients.zero_()
+            self.coefficients[0] = 0.1
+            self.coefficients[1] = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit to every element of ``x``."""
-        *lower, y = self.coefficients.unbind()
-        for k in range(len(lower), 0, -1):
-            y = y * (x / k) + lower[k - 1]
+        y = self.coefficients[self.degree]
+        for k in range(self.degree, 0, -1):
+            y = y * (x / k) + self.coefficients[k - 1]
         return y
 
     def extra_repr(self) -> str:
         """Describe the unit in a network's printout."""
-        return f"degree={len(self.coefficients) - 1}"
+        return f"degree={self.degree}"
 
 
 class Mixture(nn.Module):
@@ -146,18 +189,27 @@ class Mixture(nn.Module):
     comparison already. The constraint holds by w = sigmoid(logit); the equal weights at the start
     are [assumed].
 
+    Args:
+        device: of the parameters.
+        dtype: of the parameters.
+
     Shape:
         any; the output has the input's shape and type.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.logit = nn.Parameter(torch.tensor(0.0))
+        self.logit = nn.Parameter(torch.empty((), device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the initial value."""
+        nn.init.zeros_(self.logit)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit to every element of ``x``."""
-        w = self.logit.sigmoid()
-        return w * x + (1 - w) * x.relu()
+        # The two terms on either side of 0: one use of w, which a compiler computes in place.
+        return torch.where(x > 0, x, self.logit.sigmoid() * x)
 
 
 def _check_count(name: str, value: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from pade_bench.activations.coefficients import Function, initial_coefficients
@@ -75,6 +76,12 @@ class PAU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit to every element of ``x``."""
+        if isinstance(x, torch.fx.Proxy) and (path := x.tracer.path_of_module(self)):
+            # In a traced network it stays the module that it is, as torch's own activations do.
+            return x.tracer.create_proxy("call_module", path, (x,), {})
+        return self._apply_unit(x)
+
+    def _apply_unit(self, x: Tensor) -> Tensor:
         return pau(x, self.numerator, self.denominator, self.form)
 
     def extra_repr(self) -> str:
@@ -119,9 +126,11 @@ class RPAU(PAU):
             raise ConfigurationError(f"noise={noise!r} is not a number in [0, 1).")
         self.noise = float(noise)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the unit to every element of ``x``."""
-        return rpau(x, self.numerator, self.denominator, self.form, self.noise, self.training)
+    def _apply_unit(self, x: Tensor) -> Tensor:
+        training = self.training
+        if isinstance(x, torch.fx.Proxy):  # traced by itself: the mode at run time counts
+            training = x.tracer.create_proxy("get_attr", "training", (), {})
+        return rpau(x, self.numerator, self.denominator, self.form, self.noise, training)
 
     def extra_repr(self) -> str:
         """Describe the unit in a network's printout."""

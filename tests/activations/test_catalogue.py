@@ -259,6 +259,36 @@ def test_passes_the_check_before_training(name):
     check_activation(make(name))
 
 
+OURS = ["apl", "srelu", "slaf", "mixture", "pau", "rpau"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_reset_parameters_sets_the_initial_values_again(name):
+    module = perturbed(name)
+    module.reset_parameters()
+    for p, initial in zip(module.parameters(), make(name).parameters(), strict=True):
+        torch.testing.assert_close(p, initial.double(), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_module_made_without_values_gets_them_from_reset_parameters(name):
+    kind, expected = type(make(name)), list(make(name).parameters())
+    with torch.device("meta"):
+        empty = kind()
+    assert all(p.is_meta for p in empty.parameters())
+    for module in (empty.to_empty(device="cpu"), nn.utils.skip_init(kind)):
+        module.reset_parameters()
+        for p, initial in zip(module.parameters(), expected, strict=True):
+            assert torch.equal(p, initial)
+            assert p.requires_grad
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_device_and_type_are_those_asked_for(name):
+    module = type(make(name))(device="meta", dtype=torch.float64)
+    assert {(p.device.type, p.dtype) for p in module.parameters()} == {("meta", torch.float64)}
+
+
 def test_rrelu_draws_a_slope_between_an_eighth_and_a_third_for_each_element():
     torch.manual_seed(0)
     slopes = -make("rrelu").train()(-torch.ones(100_000))
