@@ -1,4 +1,4 @@
-"""The Padé activation unit and its randomised form as functions."""
+"""The Padé activation unit and its randomized variant as functions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ import torch.fx
 from torch import Tensor
 
 from pade_bench import ops
-from pade_bench.errors import one_of
-
-MAX_DEGREE = 10
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+from pade_bench.ops import Unit
 
 
 def pau(x: Tensor, numerator: Tensor, denominator: Tensor, form: str = "abs_of_sum") -> Tensor:
@@ -34,7 +31,7 @@ def pau(x: Tensor, numerator: Tensor, denominator: Tensor, form: str = "abs_of_s
             division gives it.
 
     Returns:
-        F(x), of the shape, type and memory layout of ``x``.
+        F(x), of the shape, type and memory layout of ``x``; dense where ``x`` is sparse.
 
     Raises:
         TypeError: an argument is no tensor, or of a type that is not real floating point.
@@ -42,8 +39,7 @@ def pau(x: Tensor, numerator: Tensor, denominator: Tensor, form: str = "abs_of_s
     """
     if isinstance(x, torch.fx.Proxy):
         return _traced(pau, x, numerator, denominator, form)
-    _check(x, numerator, denominator, form)
-    return ops.pau(x, numerator, denominator, form)
+    return ops.apply(x, Unit(numerator, denominator, form))
 
 
 def rpau(
@@ -54,7 +50,7 @@ def rpau(
     noise: float = 0.01,
     training: bool = True,
 ) -> Tensor:
-    """Apply the randomised Padé unit (Eq. 3): every element sees coefficients of its own.
+    """Apply the randomized Padé unit (Eq. 3): every element sees coefficients of its own.
 
     In training, c_ij ~ U((1 - noise) c_j, (1 + noise) c_j), independently for every element i and
     coefficient j of every call, and gradients flow to c_j through c_ij. The noise is drawn from
@@ -75,37 +71,15 @@ def rpau(
     """
     if isinstance(x, torch.fx.Proxy):
         return _traced(rpau, x, numerator, denominator, form, noise, training)
-    _check(x, numerator, denominator, form)
     if not 0.0 <= noise <= 1.0:
         raise ValueError(f"noise={noise!r} must lie in [0, 1]")
-    state = ops.noise_state(x.device) if training else None
-    return ops.pau(x, numerator, denominator, form, state, noise)
+    unit = Unit(numerator, denominator, form)
+    if training:
+        ops.check(x, unit)  # before anything is drawn
+        unit = Unit(numerator, denominator, form, ops.noise_state(x.device), noise)
+    return ops.apply(x, unit)
 
 
 def _traced(function: Callable[..., Tensor], x: torch.fx.Proxy, *arguments: Any) -> Any:
     """Stand in a graph of torch.fx as one call, as torch's own functions do."""
     return x.tracer.create_proxy("call_function", function, (x, *arguments), {})
-
-
-def _check(x: Tensor, numerator: Tensor, denominator: Tensor, form: str) -> None:
-    for name, tensor in (("x", x), ("numerator", numerator), ("denominator", denominator)):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a tensor, not {type(tensor).__name__}")
-        if tensor.dtype not in DTYPES:
-            raise TypeError(
-                f"{name} has the type {tensor.dtype}; it must be one of "
-                f"{', '.join(map(str, DTYPES))}"
-            )
-    for name, tensor, most in (
-        ("numerator", numerator, MAX_DEGREE + 1),
-        ("denominator", denominator, MAX_DEGREE),
-    ):
-        if tensor.dim() != 1 or not 1 <= tensor.numel() <= most:
-            raise ValueError(
-                f"{name} has the shape {tuple(tensor.shape)}; it must be a vector of 1 to {most} "
-                "coefficients"
-            )
-        if tensor.device != x.device:
-            raise ValueError(f"{name} is on {tensor.device}, but x is on {x.device}")
-    if form not in ops.FORMS:
-        raise ValueError(one_of("form", form, ops.FORMS))

@@ -30,8 +30,8 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn
 
-from pade_bench import functional, ops
-from pade_bench.ops import reference
+from pade_bench import PAU, RPAU, ops
+from pade_bench.ops import Unit, reference
 from pade_bench.training.provenance import device_name
 
 SIZES = {"1 k": 1 << 10, "10 k": 10_240, "100 k": 102_400, "1 M": 1 << 20, "16 M": 1 << 24}
@@ -41,23 +41,17 @@ CHANNELS = 16
 LARGEST_FOR_RATIONAL = 1 << 20
 BASELINE = "ReLU"
 
-# Table 6 of the paper, the unit that starts as LReLU(0.01).
-NUMERATOR = (0.02979246, 0.61837738, 2.32335207, 3.05202660, 1.48548002, 0.25103717)
-DENOMINATOR = (1.14201226, 4.39322834, 0.87154450, 0.34720652)
 
+class Formula(PAU):
+    """The unit by an implementation of its formula in plain torch."""
 
-class Pade(nn.Module):
-    """One Padé layer around a function of x, numerator and denominator."""
-
-    def __init__(self, function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, formula: Callable[[Tensor, Unit], Tensor]) -> None:
         super().__init__()
-        self.numerator = nn.Parameter(torch.tensor(NUMERATOR))
-        self.denominator = nn.Parameter(torch.tensor(DENOMINATOR))
-        self.function = function
+        self.formula = formula
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit."""
-        return self.function(x, self.numerator, self.denominator)
+        return self.formula(x, Unit(self.numerator, self.denominator, self.form))
 
 
 def contestants(size: int, layout: str) -> dict[str, nn.Module]:
@@ -66,10 +60,10 @@ def contestants(size: int, layout: str) -> dict[str, nn.Module]:
         BASELINE: nn.ReLU(),
         "SiLU": nn.SiLU(),
         "PReLU": nn.PReLU(),
-        "PAU (ours)": Pade(functional.pau),
-        "RPAU (ours)": Pade(functional.rpau),
-        "PAU, eager formula": Pade(reference.pau),
-        "PAU, torch.compile": Pade(torch.compile(reference.pau, dynamic=False)),
+        "PAU (ours)": PAU(),
+        "RPAU (ours)": RPAU(),
+        "PAU, eager formula": Formula(reference.formula),
+        "PAU, torch.compile": Formula(torch.compile(reference.formula, dynamic=False)),
     }
     if size <= LARGEST_FOR_RATIONAL and layout == "contiguous":  # all that it takes
         try:

@@ -27,7 +27,7 @@ from pade_bench.activations.factory import ActivationFactory
 from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.data.augmentation import RandomRotation
 from pade_bench.data.loader import EpochSampler, Normalization, ShuffledLoader, Split
-from pade_bench.ops import reference
+from pade_bench.ops import Unit, reference
 from pade_bench.training import Classifier
 from pade_bench.training.optimizers import make_optimizer
 
@@ -62,17 +62,17 @@ OPTIM = OptimConfig(
 class EagerPAU(PAU):
     """The same unit by the plain formula and automatic differentiation."""
 
-    formula = staticmethod(reference.pau)
+    formula = staticmethod(reference.formula)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the unit."""
-        return self.formula(x, self.numerator, self.denominator, self.form)
+        return self.formula(x, Unit(self.numerator, self.denominator, self.form))
 
 
 class CompiledPAU(EagerPAU):
     """The formula in torch.compile."""
 
-    formula = staticmethod(torch.compile(reference.pau, dynamic=False))
+    formula = staticmethod(torch.compile(reference.formula, dynamic=False))
 
 
 def rational_activation() -> nn.Module:

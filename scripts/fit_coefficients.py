@@ -20,7 +20,7 @@ import torch
 from pade_bench.activations import coefficients
 from pade_bench.activations.coefficients import FUNCTIONS, TABLE_DEGREES
 from pade_bench.activations.fitting import GRID_POINTS, fit
-from pade_bench.ops import pau
+from pade_bench.functional import pau
 
 FILE = Path(coefficients.__file__).with_name("coefficients.csv")
 M, N = TABLE_DEGREES

@@ -20,8 +20,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pade_bench.ops import cuda
-from pade_bench.ops.reference import FORMS, compute_dtype, pau, rpau
+from pade_bench.ops import FORMS, Unit, cuda
+from pade_bench.ops.reference import formula
+from pade_bench.ops.unit import compute_dtype
 
 # Largest ‖Δ‖ / ‖reference‖ allowed: of y and dx, and of the coefficients' gradients.
 LIMITS = {
@@ -30,7 +31,7 @@ LIMITS = {
     torch.float16: (1e-3, 1e-5),
     torch.bfloat16: (5e-3, 1e-5),
 }
-ALPHA = 0.1
+NOISE = 0.1
 
 
 def operands(n: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -52,8 +53,8 @@ def both_passes(
     noise_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return y, dx, da and db of the CUDA kernels, of RPAU where ``noise_state`` is given."""
-    y = cuda.forward(x, a, b, form, noise_state, ALPHA)
-    return y, *cuda.backward(grad, x, a, b, form, noise_state, ALPHA)
+    unit = Unit(a, b, form, noise_state, NOISE)
+    return cuda.forward(x, unit), *cuda.backward(grad, x, unit)
 
 
 def agreement(n: int, device: str) -> list[tuple[str, str, bool]]:
@@ -63,12 +64,9 @@ def agreement(n: int, device: str) -> list[tuple[str, str, bool]]:
     for dtype, form, unit in itertools.product(LIMITS, FORMS, ("PAU", "RPAU")):
         x, grad, a, b = operands(n, dtype, device)
         x64, a64, b64 = (t.double().requires_grad_() for t in (x, a, b))
-        if unit == "PAU":
-            y = pau(x64, a64, b64, form)
-            results = both_passes(x, grad, a, b, form)
-        else:
-            y = rpau(x64, a64, b64, form, state, ALPHA)
-            results = both_passes(x, grad, a, b, form, state)
+        noise_state = state if unit == "RPAU" else None
+        y = formula(x64, Unit(a64, b64, form, noise_state, NOISE))
+        results = both_passes(x, grad, a, b, form, noise_state)
         references = (y.detach(), *torch.autograd.grad(y, (x64, a64, b64), grad.double()))
         errors = {
             name: ((result.double() - reference).norm() / reference.norm()).item()
@@ -107,13 +105,14 @@ def stream_order(n: int) -> list[tuple[str, str, bool]]:
     """Change x late on a side stream: the kernel, on that stream too, must see the change."""
     x, _, a, b = operands(n, torch.float32, "cuda")
     late = -x
-    wanted = cuda.forward(late, a, b, FORMS[0])
+    unit = Unit(a, b)
+    wanted = cuda.forward(late, unit)
     torch.cuda.synchronize()
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         torch.cuda._sleep(100_000_000)  # clock cycles, some 50 ms
         x.copy_(late)
-        y = cuda.forward(x, a, b, FORMS[0])
+        y = cuda.forward(x, unit)
     side.synchronize()
     return [("runs on torch's current stream", "", torch.equal(y, wanted))]
 
@@ -160,16 +159,16 @@ def milliseconds(call: Callable[[], object], repeats: int = 50) -> float:
 def bandwidth(n: int, dtype: torch.dtype) -> list[str]:
     """Return rows of the table of times: one for each pass, beside ReLU and a copy."""
     x, grad, a, b = operands(n, dtype, "cuda")
-    y, form = torch.empty_like(x), FORMS[0]
-    noise = (torch.tensor([1, 0], device="cuda"), ALPHA)
+    y, pau = torch.empty_like(x), Unit(a, b)
+    rpau = pau._replace(noise_state=torch.tensor([1, 0], device="cuda"), noise=NOISE)
     passes: list[tuple[str, int, Callable[[], object]]] = [
         ("copy", 2, lambda: y.copy_(x)),
         ("ReLU forward", 2, lambda: torch.relu(x)),
-        ("PAU forward", 2, lambda: cuda.forward(x, a, b, form)),
-        ("RPAU forward", 2, lambda: cuda.forward(x, a, b, form, *noise)),
+        ("PAU forward", 2, lambda: cuda.forward(x, pau)),
+        ("RPAU forward", 2, lambda: cuda.forward(x, rpau)),
         ("ReLU backward", 3, lambda: torch.ops.aten.threshold_backward(grad, x, 0)),
-        ("PAU backward", 3, lambda: cuda.backward(grad, x, a, b, form)),
-        ("RPAU backward", 3, lambda: cuda.backward(grad, x, a, b, form, *noise)),
+        ("PAU backward", 3, lambda: cuda.backward(grad, x, pau)),
+        ("RPAU backward", 3, lambda: cuda.backward(grad, x, rpau)),
     ]
     rows, relu = [], 1.0
     for name, tensors_moved, call in passes:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pade_bench.activations.coefficients import Function, initial_coefficients
 from pade_bench.errors import ConfigurationError, one_of
-from pade_bench.functional import MAX_DEGREE, pau, rpau
-from pade_bench.ops import FORMS
+from pade_bench.functional import pau, rpau
+from pade_bench.ops import FORMS, MAX_DEGREE
 
 
 class PAU(nn.Module):

@@ -11,7 +11,6 @@ from torch import nn
 
 from pade_bench.activations.factory import ActivationFactory, activation_factory
 from pade_bench.errors import ConfigurationError, did_you_mean
-from pade_bench.functional import DTYPES
 from pade_bench.models.calls import (
     Hidden,
     calls_of_children,
@@ -23,6 +22,7 @@ from pade_bench.models.layers import channel_multiplier
 from pade_bench.models.recognize import is_activation
 from pade_bench.models.snapshot import Snapshot
 from pade_bench.models.watch import watch
+from pade_bench.ops import DTYPES
 
 _HOOKS = re.compile(r"^_(forward|backward)\w*hooks|^_is_full_backward_hook$")
 

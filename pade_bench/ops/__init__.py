@@ -1,7 +1,7 @@
 """The Padé unit as an operation on tensors."""
 
-from pade_bench.ops.library import backend, pau
+from pade_bench.ops.dispatch import apply, backend
 from pade_bench.ops.noise import noise_state
-from pade_bench.ops.reference import FORMS
+from pade_bench.ops.unit import DTYPES, FORMS, MAX_DEGREE, Unit, check
 
-__all__ = ["FORMS", "backend", "noise_state", "pau"]
+__all__ = ["DTYPES", "FORMS", "MAX_DEGREE", "Unit", "apply", "backend", "check", "noise_state"]

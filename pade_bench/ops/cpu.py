@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from pade_bench.ops.layout import in_layout_of
-from pade_bench.ops.reference import compute_dtype
+from pade_bench.ops.unit import Unit, compute_dtype
 
 # No -ffast-math: NaN, infinities and signed zeros come out as IEEE has them. The two -fno-… only
 # promise that nobody reads errno or the floating-point exception flags.
@@ -198,9 +198,9 @@ def _parallel() -> Any:
         return None
 
 
-def _noise_and_threads(noise_state: Tensor | None, alpha: float) -> tuple[Any, ...]:
-    state = None if noise_state is None else noise_state.data_ptr()
-    return state, alpha, torch.get_num_threads(), _parallel()
+def _noise_and_threads(unit: Unit) -> tuple[Any, ...]:
+    state = None if unit.noise_state is None else unit.noise_state.data_ptr()
+    return state, unit.noise, torch.get_num_threads(), _parallel()
 
 
 def _coefficients(coefficients: Tensor, dtype: torch.dtype) -> Tensor:
@@ -210,71 +210,46 @@ def _coefficients(coefficients: Tensor, dtype: torch.dtype) -> Tensor:
     return coefficients.to(dtype).contiguous()
 
 
-def forward(
-    x: Tensor,
-    numerator: Tensor,
-    denominator: Tensor,
-    form: str,
-    noise_state: Tensor | None = None,
-    alpha: float = 0.0,
-) -> Tensor:
+def forward(x: Tensor, unit: Unit) -> Tensor:
     """Return F(x), in the type and memory layout of ``x``.
 
     Args:
         x: any shape; float32, float64, or float16 and bfloat16, which are computed in float32.
-        numerator: (m + 1,) coefficients a0 … am.
-        denominator: (n,) coefficients b1 … bn.
-        form: one of ``FORMS``.
-        noise_state: for RPAU in training, (2,) int64 seed and offset.
-        alpha: relative half-width of RPAU's noise; unused without ``noise_state``.
+        unit: the coefficients, the form and the noise.
 
     Raises:
         CpuKernelError: the kernel cannot be compiled here.
     """
-    run = kernels(x.dtype, len(numerator) - 1, len(denominator), form).forward
     y = torch.empty_like(x)
     x = in_layout_of(y, x)
-    a, b = (_coefficients(c, compute_dtype(x.dtype)) for c in (numerator, denominator))
-    run(
+    a, b = (_coefficients(c, compute_dtype(x.dtype)) for c in unit[:2])
+    kernels(x.dtype, a.numel() - 1, b.numel(), unit.form).forward(
         x.data_ptr(),
         y.data_ptr(),
         x.numel(),
         a.data_ptr(),
         b.data_ptr(),
-        *_noise_and_threads(noise_state, alpha),
+        *_noise_and_threads(unit),
     )
     return y
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    numerator: Tensor,
-    denominator: Tensor,
-    form: str,
-    noise_state: Tensor | None = None,
-    alpha: float = 0.0,
-) -> tuple[Tensor, Tensor, Tensor]:
+def backward(grad: Tensor, x: Tensor, unit: Unit) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, the numerator and the denominator, each in its tensor's type.
 
     Args:
         grad: gradient of F(x), of the shape and type of ``x``.
-        x: as given to ``forward``, like the arguments that follow.
-        numerator: see ``forward``.
-        denominator: see ``forward``.
-        form: see ``forward``.
-        noise_state: see ``forward``; the same values draw the same noise again.
-        alpha: see ``forward``.
+        x: as given to ``forward``.
+        unit: as given to ``forward``; the same noise state draws the same noise again.
 
     Raises:
         CpuKernelError: the kernel cannot be compiled here.
     """
-    run = kernels(x.dtype, len(numerator) - 1, len(denominator), form).backward
     dx = torch.empty_like(x)
     x, grad = in_layout_of(dx, x), in_layout_of(dx, grad)
-    a, b = (_coefficients(c, compute_dtype(x.dtype)) for c in (numerator, denominator))
+    a, b = (_coefficients(c, compute_dtype(x.dtype)) for c in unit[:2])
     da, db = torch.empty_like(a), torch.empty_like(b)
-    run(
+    kernels(x.dtype, a.numel() - 1, b.numel(), unit.form).backward(
         grad.data_ptr(),
         x.data_ptr(),
         dx.data_ptr(),
@@ -283,8 +258,8 @@ def backward(
         b.data_ptr(),
         da.data_ptr(),
         db.data_ptr(),
-        *_noise_and_threads(noise_state, alpha),
+        *_noise_and_threads(unit),
     )
-    if numerator.dtype == denominator.dtype == a.dtype:
+    if unit.numerator.dtype == unit.denominator.dtype == a.dtype:
         return dx, da, db
-    return dx, da.to(numerator.dtype), db.to(denominator.dtype)
+    return dx, da.to(unit.numerator.dtype), db.to(unit.denominator.dtype)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pade_bench.ops.layout import in_layout_of
-from pade_bench.ops.reference import FORMS, compute_dtype
+from pade_bench.ops.unit import FORMS, Unit, compute_dtype
 
 THREADS = 256  # a block, as in pau.cu
 # A thread of the backward pass ends in shuffles, some 100 instructions for ten sums. 512 blocks
@@ -150,24 +150,13 @@ def _backward_blocks(packets: int) -> int:
     return _ceil_div(packets, per_thread * THREADS)
 
 
-def forward(
-    x: Tensor,
-    numerator: Tensor,
-    denominator: Tensor,
-    form: str,
-    noise_state: Tensor | None = None,
-    alpha: float = 0.0,
-) -> Tensor:
+def forward(x: Tensor, unit: Unit) -> Tensor:
     """Return F(x), in the type and memory layout of ``x``.
 
     Args:
         x: any shape, on a CUDA device; float32, float64, or float16 and bfloat16, which are
             computed in float32.
-        numerator: (m + 1,) coefficients a0 … am, on the same device.
-        denominator: (n,) coefficients b1 … bn, on the same device.
-        form: one of ``FORMS``.
-        noise_state: for RPAU in training, (2,) int64 seed and offset, on the same device.
-        alpha: relative half-width of RPAU's noise; unused without ``noise_state``.
+        unit: the coefficients, the form and the noise, on the same device.
 
     Raises:
         CudaKernelError: CuPy is missing, or cannot compile or load the kernels.
@@ -176,11 +165,11 @@ def forward(
     if x.numel() == 0:
         return y
     x = in_layout_of(y, x)
-    a = numerator.to(compute_dtype(x.dtype)).contiguous()
-    b = denominator.to(a.dtype).contiguous()
-    noisy = noise_state is not None
+    a = unit.numerator.to(compute_dtype(x.dtype)).contiguous()
+    b = unit.denominator.to(a.dtype).contiguous()
+    noisy = unit.noise_state is not None
     with runtime().stream(x.device) as stream:
-        kernels = _kernels(runtime(), x.device, x.dtype, a.numel() - 1, b.numel(), form, noisy)
+        kernels = _kernels(runtime(), x.device, x.dtype, a.numel() - 1, b.numel(), unit.form, noisy)
         kernels.forward(
             (_ceil_div(_packets(x), THREADS),),
             (THREADS,),
@@ -190,49 +179,37 @@ def forward(
                 np.int64(x.numel()),
                 _address(a),
                 _address(b),
-                _address(noise_state),
-                np.float64(alpha),
+                _address(unit.noise_state),
+                np.float64(unit.noise),
             ),
             stream=stream,
         )
     return y
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    numerator: Tensor,
-    denominator: Tensor,
-    form: str,
-    noise_state: Tensor | None = None,
-    alpha: float = 0.0,
-) -> tuple[Tensor, Tensor, Tensor]:
+def backward(grad: Tensor, x: Tensor, unit: Unit) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, the numerator and the denominator, each in its tensor's type.
 
     Args:
         grad: gradient of F(x), of the shape, type and device of ``x``.
-        x: as given to ``forward``, like the arguments that follow.
-        numerator: see ``forward``.
-        denominator: see ``forward``.
-        form: see ``forward``.
-        noise_state: see ``forward``; the same values draw the same noise again.
-        alpha: see ``forward``.
+        x: as given to ``forward``.
+        unit: as given to ``forward``; the same noise state draws the same noise again.
 
     Raises:
         CudaKernelError: CuPy is missing, or cannot compile or load the kernels.
     """
     dx = torch.empty_like(x)
     if x.numel() == 0:
-        return dx, torch.zeros_like(numerator), torch.zeros_like(denominator)
+        return dx, torch.zeros_like(unit.numerator), torch.zeros_like(unit.denominator)
     x, grad = in_layout_of(dx, x), in_layout_of(dx, grad)
-    a = numerator.to(compute_dtype(x.dtype)).contiguous()
-    b = denominator.to(a.dtype).contiguous()
+    a = unit.numerator.to(compute_dtype(x.dtype)).contiguous()
+    b = unit.denominator.to(a.dtype).contiguous()
     da, db = torch.empty_like(a), torch.empty_like(b)
     blocks = _backward_blocks(_packets(x))
     partials = torch.empty((a.numel() + b.numel(), blocks), dtype=torch.float64, device=x.device)
-    noisy = noise_state is not None
+    noisy = unit.noise_state is not None
     with runtime().stream(x.device) as stream:
-        kernels = _kernels(runtime(), x.device, x.dtype, a.numel() - 1, b.numel(), form, noisy)
+        kernels = _kernels(runtime(), x.device, x.dtype, a.numel() - 1, b.numel(), unit.form, noisy)
         kernels.backward(
             (blocks,),
             (THREADS,),
@@ -243,8 +220,8 @@ def backward(
                 np.int64(x.numel()),
                 _address(a),
                 _address(b),
-                _address(noise_state),
-                np.float64(alpha),
+                _address(unit.noise_state),
+                np.float64(unit.noise),
                 _address(partials),
             ),
             stream=stream,
@@ -255,4 +232,4 @@ def backward(
             (_address(partials), np.int64(blocks), _address(b), _address(da), _address(db)),
             stream=stream,
         )
-    return dx, da.to(numerator.dtype), db.to(denominator.dtype)
+    return dx, da.to(unit.numerator.dtype), db.to(unit.denominator.dtype)

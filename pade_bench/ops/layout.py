@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def in_layout_of(like: Tensor, tensor: Tensor) -> Tensor:
-    """Return ``tensor``, copied only if it is not laid out in memory as ``like`` is."""
+    """Return ``tensor``, copied only if its memory does not hold it as that of ``like`` would."""
     if tensor.stride() == like.stride():
         return tensor
     return torch.empty_like(like).copy_(tensor)
@@ -22,3 +22,8 @@ def memory_order(x: Tensor) -> Tensor:
     """Return the position in memory, from 0, of every element of ``torch.empty_like(x)``."""
     dense = torch.empty_like(x, dtype=torch.int64)
     return torch.arange(x.numel(), device=x.device).as_strided(dense.shape, dense.stride())
+
+
+def flat(dense: Tensor) -> Tensor:
+    """Return a dense tensor as a vector, in the order of its memory."""
+    return dense.as_strided((dense.numel(),), (1,))

@@ -13,7 +13,10 @@ and one of three denominators ("forms"):
 
 float16 and bfloat16 inputs are computed in float32 and rounded once, at the end.
 
-``pau`` and ``rpau`` are differentiable formulas. ``forward`` and ``backward`` are the same
+A randomized unit (Eq. 3) has a noise state: each of its coefficients is drawn afresh for every
+element i, c_ij ~ U((1 - noise) c_j, (1 + noise) c_j), and gradients reach c_j through c_ij.
+
+``formula`` and ``gradients`` are differentiable. ``forward`` and ``backward`` are the same
 mathematics without autograd, in chunks that fit a cache: what runs where no kernel can.
 """
 
@@ -26,25 +29,20 @@ from torch import Tensor
 
 from pade_bench.ops.layout import in_layout_of, memory_order
 from pade_bench.ops.noise import factors
-
-FORMS = ("abs_of_sum", "sum_of_abs", "unsafe")
+from pade_bench.ops.unit import Unit, compute_dtype
 
 # Elements of a chunk. On a CPU the thirty-odd intermediate results of one stay in the second-level
 # cache; elsewhere a chunk only bounds the memory they take.
 CPU_CHUNK, DEVICE_CHUNK = 1 << 13, 1 << 24
 
 
-def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type in which an input of type ``dtype`` is evaluated."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-
-
 def horner(x: Tensor, coefficients: Sequence[Tensor]) -> Tensor:
     """Evaluate c0 + c1 x + … + ck x^k for ``coefficients`` = (c0 … ck).
 
-    A coefficient is a number, or one number for every element of ``x``.
+    A coefficient is a number, or one number for every element of ``x``. So is the result where c0
+    is all there is.
     """
-    value = coefficients[-1].expand_as(x)
+    value = coefficients[-1]
     for c in reversed(coefficients[:-1]):
         value = value * x + c
     return value
@@ -62,51 +60,32 @@ def _quotient(z: Tensor, a: Sequence[Tensor], b: Sequence[Tensor], form: str) ->
     return p / q
 
 
-def pau(x: Tensor, numerator: Tensor, denominator: Tensor, form: str = "abs_of_sum") -> Tensor:
-    """Evaluate the Padé unit; differentiable by autograd, any number of times.
-
-    Args:
-        x: input of any shape and floating type.
-        numerator: (m + 1,) coefficients a0 … am.
-        denominator: (n,) coefficients b1 … bn.
-        form: one of ``FORMS``.
-
-    Returns:
-        F(x), of the shape and type of ``x``.
-    """
+def _coefficients(
+    x: Tensor, unit: Unit, elements: Tensor | None
+) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
+    """Return a0 … am and b1 … bn, each times its factors of the noise, and those factors."""
     dtype = compute_dtype(x.dtype)
-    a, b = numerator.to(dtype).unbind(), denominator.to(dtype).unbind()
-    return _quotient(x.to(dtype), a, b, form).to(x.dtype)
+    a, b = (list(c.to(dtype).unbind()) for c in (unit.numerator, unit.denominator))
+    if unit.noise_state is None:
+        return a, b, None
+    if elements is None:
+        elements = memory_order(x)
+    f = factors(elements, unit.noise_state, unit.noise, len(a) + len(b), dtype)
+    c = [c_j * f_j for c_j, f_j in zip(a + b, f, strict=True)]
+    return c[: len(a)], c[len(a) :], f
 
 
-def rpau(
-    x: Tensor,
-    numerator: Tensor,
-    denominator: Tensor,
-    form: str,
-    noise_state: Tensor,
-    alpha: float,
-    elements: Tensor | None = None,
-) -> Tensor:
-    """Evaluate the randomised unit of Eq. 3, whose coefficients are drawn afresh for each element.
+def formula(x: Tensor, unit: Unit, elements: Tensor | None = None) -> Tensor:
+    """Return F(x), of the shape and type of ``x``; differentiable any number of times.
 
     Args:
         x: input of any shape and floating type.
-        numerator: (m + 1,) coefficients a0 … am.
-        denominator: (n,) coefficients b1 … bn.
-        form: one of ``FORMS``.
-        noise_state: (2,) int64 seed and offset, see ``pade_bench.ops.noise``.
-        alpha: in [0, 1]; c_ij ~ U((1 - alpha) c_j, (1 + alpha) c_j).
+        unit: the coefficients, the form and the noise.
         elements: int64, shaped like ``x``: the numbers by which the elements draw their noise;
             by default their positions in memory.
     """
-    dtype = compute_dtype(x.dtype)
-    if elements is None:
-        elements = memory_order(x)
-    f = factors(elements, noise_state, alpha, len(numerator) + len(denominator), dtype)
-    a = [c * f_c for c, f_c in zip(numerator.to(dtype), f, strict=False)]
-    b = [c * f_c for c, f_c in zip(denominator.to(dtype), f[len(numerator) :], strict=True)]
-    return _quotient(x.to(dtype), a, b, form).to(x.dtype)
+    a, b, _ = _coefficients(x, unit, elements)
+    return _quotient(x.to(compute_dtype(x.dtype)), a, b, unit.form).to(x.dtype)
 
 
 def _derivative(coefficients: Sequence[Tensor]) -> list[Tensor]:
@@ -147,8 +126,8 @@ def _gradient_terms(
     return dx, da, db
 
 
-def pau_backward(
-    grad: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, form: str = "abs_of_sum"
+def gradients(
+    grad: Tensor, x: Tensor, unit: Unit, elements: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, the numerator and the denominator by the explicit formulas.
 
@@ -161,102 +140,62 @@ def pau_backward(
         dF/dx   = P'(x)/Q - S P/Q^2,  S = sign(x) (|b1| + 2 |b2| |x| + … + n |bn| |x|^(n-1))
         dF/db_k = -sign(b_k) |x|^k P/Q^2
 
-    The coefficients' gradients are summed over the elements in float64. Differentiable.
+    With noise a term for c_j is that for c_ij times dc_ij/dc_j. The coefficients' gradients are
+    summed over the elements in float64. Differentiable.
 
     Args:
         grad: gradient of F(x), of the shape of ``x``.
         x: input of any shape and floating type.
-        numerator: (m + 1,) coefficients a0 … am.
-        denominator: (n,) coefficients b1 … bn.
-        form: one of ``FORMS``.
+        unit: the coefficients, the form and the noise.
+        elements: as for ``formula``.
     """
     dtype = compute_dtype(x.dtype)
-    a, b = numerator.to(dtype).unbind(), denominator.to(dtype).unbind()
-    dx, da, db = _gradient_terms(grad.to(dtype), x.to(dtype), a, b, form)
-    return dx.to(x.dtype), _sums(da).to(numerator.dtype), _sums(db).to(denominator.dtype)
-
-
-def rpau_backward(
-    grad: Tensor,
-    x: Tensor,
-    numerator: Tensor,
-    denominator: Tensor,
-    form: str,
-    noise_state: Tensor,
-    alpha: float,
-    elements: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of ``rpau``; a term for c_j is that for c_ij times dc_ij/dc_j."""
-    dtype = compute_dtype(x.dtype)
-    if elements is None:
-        elements = memory_order(x)
-    f = factors(elements, noise_state, alpha, len(numerator) + len(denominator), dtype)
-    f_a, f_b = f[: len(numerator)], f[len(numerator) :]
-    a = [c * f_c for c, f_c in zip(numerator.to(dtype), f_a, strict=True)]
-    b = [c * f_c for c, f_c in zip(denominator.to(dtype), f_b, strict=True)]
-    dx, da, db = _gradient_terms(grad.to(dtype), x.to(dtype), a, b, form)
-    da = [term * f_c for term, f_c in zip(da, f_a, strict=True)]
-    db = [term * f_c for term, f_c in zip(db, f_b, strict=True)]
-    return dx.to(x.dtype), _sums(da).to(numerator.dtype), _sums(db).to(denominator.dtype)
+    a, b, f = _coefficients(x, unit, elements)
+    dx, da, db = _gradient_terms(grad.to(dtype), x.to(dtype), a, b, unit.form)
+    if f is not None:
+        c = [term * f_j for term, f_j in zip(da + db, f, strict=True)]
+        da, db = c[: len(a)], c[len(a) :]
+    sums = _sums(da).to(unit.numerator.dtype), _sums(db).to(unit.denominator.dtype)
+    return dx.to(x.dtype), *sums
 
 
 def _sums(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack([term.sum(dtype=torch.float64) for term in terms])
 
 
-def _chunks(x: Tensor) -> Iterator[slice]:
-    size = CPU_CHUNK if x.device.type == "cpu" else DEVICE_CHUNK
-    for start in range(0, x.numel(), size):
-        yield slice(start, min(start + size, x.numel()))
-
-
-def forward(
-    x: Tensor,
-    numerator: Tensor,
-    denominator: Tensor,
-    form: str,
-    noise_state: Tensor | None = None,
-    alpha: float = 0.0,
-) -> Tensor:
-    """Return F(x) as ``pau`` does, or as ``rpau`` where ``noise_state`` is given, in chunks."""
+def forward(x: Tensor, unit: Unit) -> Tensor:
+    """Return F(x) as ``formula`` does, in chunks."""
     y = torch.empty_like(x)
     xs, ys = _in_memory_order(in_layout_of(y, x)), _in_memory_order(y)
-    for part in _chunks(x):
-        if noise_state is None:
-            ys[part] = pau(xs[part], numerator, denominator, form)
-        else:
-            elements = torch.arange(part.start, part.stop, device=x.device)
-            ys[part] = rpau(xs[part], numerator, denominator, form, noise_state, alpha, elements)
+    for part, elements in _chunks(x, unit):
+        ys[part] = formula(xs[part], unit, elements)
     return y
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    numerator: Tensor,
-    denominator: Tensor,
-    form: str,
-    noise_state: Tensor | None = None,
-    alpha: float = 0.0,
-) -> tuple[Tensor, Tensor, Tensor]:
+def backward(grad: Tensor, x: Tensor, unit: Unit) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of ``forward``, in chunks."""
     dx = torch.empty_like(x)
     gs, xs = (_in_memory_order(in_layout_of(dx, t)) for t in (grad, x))
     dxs = _in_memory_order(dx)
     # Sums of chunks are added in float64, whatever the type of the coefficients.
-    a, b = numerator.double(), denominator.double()
-    da, db = torch.zeros_like(a), torch.zeros_like(b)
-    for part in _chunks(x):
-        if noise_state is None:
-            dxs[part], da_part, db_part = pau_backward(gs[part], xs[part], a, b, form)
-        else:
-            elements = torch.arange(part.start, part.stop, device=x.device)
-            dxs[part], da_part, db_part = rpau_backward(
-                gs[part], xs[part], a, b, form, noise_state, alpha, elements
-            )
+    exact = unit._replace(numerator=unit.numerator.double(), denominator=unit.denominator.double())
+    da, db = torch.zeros_like(exact.numerator), torch.zeros_like(exact.denominator)
+    for part, elements in _chunks(x, unit):
+        dxs[part], da_part, db_part = gradients(gs[part], xs[part], exact, elements)
         da += da_part
         db += db_part
-    return dx, da.to(numerator.dtype), db.to(denominator.dtype)
+    return dx, da.to(unit.numerator.dtype), db.to(unit.denominator.dtype)
+
+
+def _chunks(x: Tensor, unit: Unit) -> Iterator[tuple[slice, Tensor | None]]:
+    """Yield the chunks of a tensor, and the numbers of their elements where there is noise."""
+    size = CPU_CHUNK if x.device.type == "cpu" else DEVICE_CHUNK
+    for start in range(0, x.numel(), size):
+        part = slice(start, min(start + size, x.numel()))
+        if unit.noise_state is None:
+            yield part, None
+        else:
+            yield part, torch.arange(part.start, part.stop, device=x.device)
 
 
 def _in_memory_order(dense: Tensor) -> Tensor:

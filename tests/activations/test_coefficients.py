@@ -14,7 +14,8 @@ from pade_bench.activations import coefficients
 from pade_bench.activations.coefficients import FUNCTIONS, initial_coefficients
 from pade_bench.activations.fitting import fit
 from pade_bench.errors import ConfigurationError
-from pade_bench.ops import FORMS, pau
+from pade_bench.functional import pau
+from pade_bench.ops import FORMS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fit_coefficients.py"
 LEAKY = [name for name in FUNCTIONS if "relu" in name]

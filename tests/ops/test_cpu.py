@@ -6,8 +6,8 @@ import os
 import pytest
 import torch
 
-from pade_bench.ops import cpu, reference
-from pade_bench.ops.reference import FORMS
+from pade_bench.ops import FORMS, Unit, cpu, reference
+from pade_bench.ops.unit import compute_dtype
 
 try:
     cpu.compiler()
@@ -43,16 +43,16 @@ def inputs(size, dtype=torch.float32, seed=0):
 
 
 def kernel(x, grad, a, b, form, *noise):
-    y = cpu.forward(x, a, b, form, *noise)
-    dx, da, db = cpu.backward(grad, x, a, b, form, *noise)
+    y = cpu.forward(x, Unit(a, b, form, *noise))
+    dx, da, db = cpu.backward(grad, x, Unit(a, b, form, *noise))
     return {"y": y, "dx": dx, "numerator": da, "denominator": db}
 
 
 def expected(x, grad, a, b, form, *noise):
     """Return the reference in float64."""
     x, grad, a, b = (t.double() for t in (x, grad, a, b))
-    y = reference.forward(x, a, b, form, *noise)
-    dx, da, db = reference.backward(grad, x, a, b, form, *noise)
+    y = reference.forward(x, Unit(a, b, form, *noise))
+    dx, da, db = reference.backward(grad, x, Unit(a, b, form, *noise))
     return {"y": y, "dx": dx, "numerator": da, "denominator": db}
 
 
@@ -77,7 +77,7 @@ def same_bits(actual, wanted):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("dtype", "atol", "rtol"), TOLERANCES)
 def test_output_and_gradients_match_the_reference(dtype, atol, rtol, form, noise):
-    a, b = coefficients(form=form, dtype=reference.compute_dtype(dtype))
+    a, b = coefficients(form=form, dtype=compute_dtype(dtype))
     for size in SIZES:
         x, grad = inputs(size, dtype)
         arguments = (x, grad, a, b, form, *noise)
@@ -134,19 +134,20 @@ def test_gradient_of_another_layout_than_the_input():
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_and_infinities_stand_where_the_reference_has_them(dtype, form):
-    a, b = coefficients(form=form, dtype=reference.compute_dtype(dtype))
+    a, b = coefficients(form=form, dtype=compute_dtype(dtype))
     special = [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1e4, -6e4, 1e-7]
     large = [1e10, -1e10, 1e30, -1e30, 1e38] if dtype != torch.float16 else []
     x, _ = inputs(64, dtype)
     x[20 : 20 + len(special + large)] = torch.tensor(special + large, dtype=torch.float64).to(dtype)
-    y, wanted = cpu.forward(x, a, b, form), reference.pau(x, a, b, form)
+    y, wanted = cpu.forward(x, Unit(a, b, form)), reference.formula(x, Unit(a, b, form))
     torch.testing.assert_close(y, wanted, equal_nan=True, atol=2e-6, rtol=2**-7)
     # A sum over all elements would be NaN at once: the gradients of one element at a time.
     for element in x[20 : 20 + len(special + large)]:
         leaves = [t.clone().requires_grad_() for t in (element[None], a, b)]
         grad = torch.ones(1, dtype=dtype)
-        found = cpu.backward(grad, *(t.detach() for t in leaves), form)
-        autograd = torch.autograd.grad(reference.pau(*leaves, form), leaves, grad)
+        found = cpu.backward(grad, element[None], Unit(a, b, form))
+        y = reference.formula(leaves[0], Unit(*leaves[1:], form))
+        autograd = torch.autograd.grad(y, leaves, grad)
         for name, value, reference_value in zip("xab", found, autograd, strict=True):
             torch.testing.assert_close(
                 value,
@@ -160,8 +161,8 @@ def test_nan_and_infinities_stand_where_the_reference_has_them(dtype, form):
 
 def test_unsafe_form_gives_infinity_at_a_pole():
     one = torch.ones(1)
-    assert cpu.forward(-one, one, one, "unsafe").item() == float("inf")
-    assert cpu.forward(-one, 0 * one, one, "unsafe").isnan().all()
+    assert cpu.forward(-one, Unit(one, one, "unsafe")).item() == float("inf")
+    assert cpu.forward(-one, Unit(0 * one, one, "unsafe")).isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -171,14 +172,14 @@ def test_half_types_round_like_torch(dtype):
     x = bits.view(dtype)
     a, b = torch.tensor([0.0, 1.0]), torch.zeros(1)
     x = x[x.isfinite()]  # infinity times b1 = 0 is NaN
-    assert torch.equal(cpu.forward(x, a, b, "abs_of_sum"), x)
+    assert torch.equal(cpu.forward(x, Unit(a, b)), x)
     # And 1/3 of them rounds to the nearest, ties to even, into the subnormals.
     third = torch.tensor([0.0, 1 / 3])
     rounded = (x.float() * third[1]).to(dtype)
-    assert torch.equal(cpu.forward(x, third, b, "abs_of_sum"), rounded)
+    assert torch.equal(cpu.forward(x, Unit(third, b)), rounded)
     overflowing = torch.tensor([0.0, 3.0])
     rounded = (x.float() * 3).to(dtype)
-    assert torch.equal(cpu.forward(x, overflowing, b, "abs_of_sum"), rounded)
+    assert torch.equal(cpu.forward(x, Unit(overflowing, b)), rounded)
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def threads():
 @NOISES
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_results_agree_bitwise_whatever_the_thread_count(dtype, noise, threads):
-    a, b = coefficients(dtype=reference.compute_dtype(dtype))
+    a, b = coefficients(dtype=compute_dtype(dtype))
     run = functools.partial(kernel, *inputs(100_003, dtype), a, b, "abs_of_sum", *noise)
     threads(1)
     wanted = run()
@@ -232,12 +233,12 @@ def test_more_than_two_to_the_31_elements():
     x = torch.zeros(size, dtype=torch.bfloat16)
     ends, _ = inputs(8, torch.bfloat16)
     x[:4], x[-4:] = ends[:4], ends[4:]
-    y = cpu.forward(x, a, b, "abs_of_sum")
-    torch.testing.assert_close(y[-4:], reference.pau(ends[4:], a, b))
+    y = cpu.forward(x, Unit(a, b))
+    torch.testing.assert_close(y[-4:], reference.formula(ends[4:], Unit(a, b)))
     assert (y[size // 2] - a[0]).abs() < 1e-2
     del y
     # Where the gradient, here x itself, is zero, nothing adds to the sums.
-    actual = cpu.backward(x, x, a, b, "abs_of_sum")
-    wanted = cpu.backward(ends, ends, a, b, "abs_of_sum")
+    actual = cpu.backward(x, x, Unit(a, b))
+    wanted = cpu.backward(ends, ends, Unit(a, b))
     torch.testing.assert_close(actual[0][-4:], wanted[0][4:])
     torch.testing.assert_close(actual[1:], wanted[1:])

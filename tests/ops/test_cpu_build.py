@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pade_bench import functional, ops
-from pade_bench.ops import cpu, library, reference
+from pade_bench.ops import Unit, cpu, dispatch, reference
 
 X, A, B = torch.linspace(-2, 2, 50), torch.tensor([0.1, 0.9]), torch.tensor([0.5])
 
@@ -22,7 +22,7 @@ def fresh(tmp_path, monkeypatch):
         cpu._fingerprint.cache_clear()
 
     monkeypatch.setenv("PADE_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(library, "_unavailable", set())
+    monkeypatch.setattr(dispatch, "_unavailable", set())
     forget()
     yield tmp_path / "cache"
     forget()
@@ -47,7 +47,7 @@ def test_compiles_once_and_loads_thereafter(cache, monkeypatch):
     assert compiled(cache).suffix == ".so"
     cpu.kernels.cache_clear()
     monkeypatch.setattr(cpu, "_build", lambda *_: pytest.fail("compiled again"))
-    torch.testing.assert_close(functional.pau(X, A, B), reference.pau(X, A, B))
+    torch.testing.assert_close(functional.pau(X, A, B), reference.formula(X, Unit(A, B)))
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut short", "overwritten", "removed"])
@@ -62,7 +62,7 @@ def test_damaged_file_is_compiled_again(cache, damage):
             good[:cut] + (b"?" * (len(good) - cut) if damage == "overwritten" else b"")
         )
     cpu.kernels.cache_clear()
-    torch.testing.assert_close(functional.pau(X, A, B), reference.pau(X, A, B))
+    torch.testing.assert_close(functional.pau(X, A, B), reference.formula(X, Unit(A, B)))
     assert len(compiled(cache).read_bytes()) == len(good)
 
 
@@ -104,7 +104,7 @@ def expect_reference(match):
         warnings.simplefilter("error")
         y = functional.pau(x, a, b)
         gradients = torch.autograd.grad(y.sum(), (x, a, b))
-    wanted = reference.pau(x, a, b)
+    wanted = reference.formula(x, Unit(a, b))
     torch.testing.assert_close(y, wanted)
     torch.testing.assert_close(gradients, torch.autograd.grad(wanted.sum(), (x, a, b)))
     assert ops.backend("cpu") == "reference"

@@ -9,8 +9,9 @@ import pytest
 import torch
 from emulator import BFLOAT16, DTYPES, FORWARD, RANDOM, REVERSE, EmulatedCuda
 
-from pade_bench.ops import cuda
-from pade_bench.ops.reference import FORMS, compute_dtype, pau, rpau
+from pade_bench.ops import FORMS, Unit, cuda
+from pade_bench.ops.reference import formula
+from pade_bench.ops.unit import compute_dtype
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="the emulator needs g++")
 
@@ -62,8 +63,8 @@ class Device:
         """Return y, dx, da and db by name."""
         self.allocations.clear()
         with mock.patch.object(torch, "empty_like", self._empty_like):
-            y = cuda.forward(x, a, b, form, *noise)
-            dx, da, db = cuda.backward(grad, x, a, b, form, *noise)
+            y = cuda.forward(x, Unit(a, b, form, *noise))
+            dx, da, db = cuda.backward(grad, x, Unit(a, b, form, *noise))
         for memory, size in self.allocations:
             outside = torch.cat([memory[: self.margin], memory[self.margin + size :]])
             assert outside.isnan().all(), "a kernel wrote outside of its output"
@@ -72,7 +73,7 @@ class Device:
 
 def expected(x, grad, a, b, form, *noise):
     x, a, b = (t.double().detach().requires_grad_() for t in (x, a, b))
-    y = rpau(x, a, b, form, *noise) if noise else pau(x, a, b, form)
+    y = formula(x, Unit(a, b, form, *noise))
     dx, da, db = torch.autograd.grad(y, (x, a, b), grad.double())
     return {"y": y.detach(), "dx": dx, "numerator": da, "denominator": db}
 
@@ -152,7 +153,7 @@ def test_extreme_inputs_give_what_the_reference_gives(monkeypatch, dtype, form):
     big = [1e4, 1e7, 1e9, 1e30, 3e38, float("inf")]
     x = torch.tensor([*big, *(-v for v in big), float("nan"), 0.0, 1e-40, 1.0], dtype=dtype)
     result = Device(monkeypatch).run(x, torch.ones_like(x), a, b, form)
-    wanted = pau(x, a, b, form)
+    wanted = formula(x, Unit(a, b, form))
     torch.testing.assert_close(result["y"], wanted, rtol=1e-6, atol=0.0, equal_nan=True)
     undefined = result["y"].isnan()
     assert undefined.any()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pade_bench.ops import cuda
+from pade_bench.ops import Unit, cuda
 
 
 class Recorder:
@@ -43,8 +43,9 @@ def recorder(monkeypatch):
 def call(x, form="abs_of_sum", a=None, b=None, noise=()):
     a = torch.ones(6) if a is None else a
     b = torch.ones(4) if b is None else b
-    cuda.forward(x, a, b, form, *noise)
-    return cuda.backward(x, x, a, b, form, *noise)
+    unit = Unit(a, b, form, *noise)
+    cuda.forward(x, unit)
+    return cuda.backward(x, x, unit)
 
 
 def test_missing_cupy_is_named_as_the_reason(monkeypatch):

@@ -11,8 +11,7 @@ import pytest
 import torch
 from emulator import DTYPES, needs_toolkit, toolkit_includes
 
-from pade_bench.ops import cuda
-from pade_bench.ops.reference import FORMS
+from pade_bench.ops import FORMS, cuda
 
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings comes with torch for CUDA")
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pade_bench import functional
-from pade_bench.ops.reference import FORMS
+from pade_bench.ops import FORMS
 
 
 class Unit(nn.Module):

@@ -5,8 +5,7 @@ import torch
 from scipy import stats
 
 from pade_bench import functional
-from pade_bench.ops import cpu, noise, reference
-from pade_bench.ops.reference import FORMS
+from pade_bench.ops import FORMS, Unit, cpu, noise, reference
 
 N = 1 << 16
 NUMERATOR = torch.tensor([0.02, 0.5, 1.1, 0.9, 0.3, 0.03])
@@ -118,16 +117,16 @@ def test_more_than_ten_coefficients_draw_again():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("m", "n"), [(5, 4), (10, 10)])
 def test_kernel_draws_bitwise_the_noise_of_the_reference(m, n, dtype):
-    # With alpha = 1 the factors are (2 k + 1) / 4096, exact in any type.
+    # With noise = 1 the factors are (2 k + 1) / 4096, exact in any type.
     state, size = torch.tensor([0x7EDC_BA98_7654_3210, (1 << 62) - 3]), 5000
     factors = noise.factors(torch.arange(size), state, 1.0, m + 1 + n, dtype)
     x, zeros = torch.ones(size, dtype=dtype), torch.zeros(n, dtype=dtype)
     for j, alone in enumerate(torch.eye(m + 1, dtype=dtype)):
-        y = cpu.forward(x, alone, zeros, "sum_of_abs", state, 1.0)
+        y = cpu.forward(x, Unit(alone, zeros, "sum_of_abs", state, 1.0))
         assert torch.equal(y, factors[j]), f"numerator {j}"
     for k, alone in enumerate(torch.eye(n, dtype=dtype)):
         a0 = torch.eye(m + 1, dtype=dtype)[0]
-        y = cpu.forward(x, a0, alone, "sum_of_abs", state, 1.0)
+        y = cpu.forward(x, Unit(a0, alone, "sum_of_abs", state, 1.0))
         wanted = factors[0] * (1 / (1 + factors[m + 1 + k]))
         assert torch.equal(y, wanted), f"denominator {k}"
 
@@ -139,7 +138,7 @@ def test_backward_draws_the_noise_of_the_forward_pass():
     y = functional.rpau(x, a, b, noise=0.2)
     torch.manual_seed(0)
     state = noise.noise_state(x.device)
-    wanted = reference.rpau(x, a, b, "abs_of_sum", state, 0.2)
+    wanted = reference.formula(x, Unit(a, b, "abs_of_sum", state, 0.2))
     torch.testing.assert_close(y, wanted)
     grad = torch.randn_like(y)
     torch.testing.assert_close(
@@ -178,7 +177,7 @@ def test_no_noise_is_pau():
     torch.testing.assert_close(y, functional.pau(x, NUMERATOR, DENOMINATOR))
 
 
-def test_coefficients_stay_within_alpha():
+def test_coefficients_stay_within_the_noise():
     # A unit that is its constant coefficient shows c_ij itself.
     a, b = 2 * torch.eye(6)[0], torch.zeros(4)
     y = functional.rpau(torch.zeros(N), a, b, noise=0.1)

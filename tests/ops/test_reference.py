@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pade_bench.ops import reference
-from pade_bench.ops.reference import FORMS
+from pade_bench.ops import FORMS, Unit, reference
 
 DEGREES = [(5, 4), (0, 1), (1, 1), (3, 7), (10, 10)]
 STATE = torch.tensor([0x1234_5678_9ABC_DEF0, (1 << 61) + 12])
@@ -32,16 +31,16 @@ def test_value_is_the_rational_function_of_the_paper(form, m, n):
         "unsafe": 1 + terms.sum(0),
     }[form]
     expected = np.polynomial.Polynomial(a.numpy())(x.numpy()) / q
-    np.testing.assert_allclose(reference.pau(x, a, b, form).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(reference.formula(x, Unit(a, b, form)).numpy(), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("m", "n"), DEGREES)
 def test_explicit_gradients_match_autograd_in_float64(form, m, n):
     x, a, b, grad = leaves(m, n)
-    expected = torch.autograd.grad(reference.pau(x, a, b, form), (x, a, b), grad)
+    expected = torch.autograd.grad(reference.formula(x, Unit(a, b, form)), (x, a, b), grad)
     torch.testing.assert_close(
-        reference.pau_backward(grad, x, a, b, form), expected, rtol=1e-11, atol=1e-13
+        reference.gradients(grad, x, Unit(a, b, form)), expected, rtol=1e-11, atol=1e-13
     )
 
 
@@ -49,15 +48,19 @@ def test_explicit_gradients_match_autograd_in_float64(form, m, n):
 @pytest.mark.parametrize(("m", "n"), DEGREES)
 def test_explicit_noisy_gradients_match_autograd_in_float64(form, m, n):
     x, a, b, grad = leaves(m, n)
-    expected = torch.autograd.grad(reference.rpau(x, a, b, form, STATE, 0.3), (x, a, b), grad)
-    actual = reference.rpau_backward(grad, x, a, b, form, STATE, 0.3)
+    expected = torch.autograd.grad(
+        reference.formula(x, Unit(a, b, form, STATE, 0.3)), (x, a, b), grad
+    )
+    actual = reference.gradients(grad, x, Unit(a, b, form, STATE, 0.3))
     torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_match_finite_differences(form):
-    x, a, b, _ = leaves(5, 4, size=8)
-    assert torch.autograd.gradcheck(lambda *t: reference.pau(*t, form), (x, a, b))
+    def formula(x, a, b):
+        return reference.formula(x, Unit(a, b, form))
+
+    assert torch.autograd.gradcheck(formula, leaves(5, 4, size=8)[:3])
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -66,8 +69,8 @@ def test_gradients_at_zero_are_those_of_autograd(form):
     _, a, b, _ = leaves(5, 4)
     x = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     grad = torch.ones_like(x)
-    expected = torch.autograd.grad(reference.pau(x, a, b, form), (x, a, b), grad)
-    torch.testing.assert_close(reference.pau_backward(grad, x, a, b, form), expected)
+    expected = torch.autograd.grad(reference.formula(x, Unit(a, b, form)), (x, a, b), grad)
+    torch.testing.assert_close(reference.gradients(grad, x, Unit(a, b, form)), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -77,8 +80,8 @@ def test_explicit_gradients_match_autograd_for_any_degrees(m, n, form, seed):
     if form == "unsafe":  # keep away from the poles, where both are wrong
         b = b.detach().abs().requires_grad_()
         x = x.detach().abs().requires_grad_()
-    expected = torch.autograd.grad(reference.pau(x, a, b, form), (x, a, b), grad)
-    actual = reference.pau_backward(grad, x, a, b, form)
+    expected = torch.autograd.grad(reference.formula(x, Unit(a, b, form)), (x, a, b), grad)
+    actual = reference.gradients(grad, x, Unit(a, b, form))
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-11)
 
 
@@ -86,7 +89,9 @@ def test_explicit_gradients_match_autograd_for_any_degrees(m, n, form, seed):
 def test_half_types_are_rounded_once(dtype):
     x, a, b, _ = (t.detach().float() for t in leaves(5, 4))
     x = x.to(dtype)
-    assert torch.equal(reference.pau(x, a, b), reference.pau(x.float(), a, b).to(dtype))
+    assert torch.equal(
+        reference.formula(x, Unit(a, b)), reference.formula(x.float(), Unit(a, b)).to(dtype)
+    )
 
 
 @pytest.mark.parametrize("noise", [(), (STATE, 0.2)], ids=["pau", "rpau"])
@@ -98,12 +103,12 @@ def test_chunks_match_the_whole(form, noise, monkeypatch):
         t.detach().reshape(2, 3, 7, 11).to(memory_format=torch.channels_last) for t in (x, grad)
     )
     x.requires_grad_()
-    whole = reference.rpau if noise else reference.pau
-    y = whole(x, a, b, form, *noise)
+    unit = Unit(a, b, form, *noise)
+    y = reference.formula(x, unit)
     expected = torch.autograd.grad(y, (x, a, b), grad)
     with torch.no_grad():
-        assert torch.equal(reference.forward(x, a, b, form, *noise), y)
-        actual = reference.backward(grad, x, a, b, form, *noise)
+        assert torch.equal(reference.forward(x, unit), y)
+        actual = reference.backward(grad, x, unit)
     torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-13)
     assert actual[0].stride() == x.stride()
 
@@ -111,4 +116,4 @@ def test_chunks_match_the_whole(form, noise, monkeypatch):
 def test_chunks_of_an_expanded_input_match_the_whole():
     x, a, b, _ = (t.detach() for t in leaves(5, 4, size=5))
     x = x[:, None].expand(5, 3)
-    assert torch.equal(reference.forward(x, a, b, "abs_of_sum"), reference.pau(x, a, b))
+    assert torch.equal(reference.forward(x, Unit(a, b)), reference.formula(x, Unit(a, b)))

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from pade_bench import functional, ops
-from pade_bench.ops import noise, reference
-from pade_bench.ops.reference import FORMS
+from pade_bench import PAU, RPAU, functional, ops
+from pade_bench.ops import FORMS, Unit, noise, reference
 
 STATE = torch.tensor([0x1234_5678_9ABC_DEF0, (1 << 61) + 12])
 NOISES = pytest.mark.parametrize("noisy", [False, True], ids=["pau", "rpau"])
@@ -68,9 +67,11 @@ def test_gradients_match_finite_differences_twice(form):
 
 
 def test_noisy_gradients_match_finite_differences_twice():
-    arguments = ("abs_of_sum", STATE, 0.1)
-    assert torch.autograd.gradcheck(lambda *t: ops.pau(*t, *arguments), leaves(6))
-    assert torch.autograd.gradgradcheck(lambda *t: ops.pau(*t, *arguments), leaves(6))
+    def noisy(x, a, b):
+        return ops.apply(x, Unit(a, b, "abs_of_sum", STATE, 0.1))
+
+    assert torch.autograd.gradcheck(noisy, leaves(6))
+    assert torch.autograd.gradgradcheck(noisy, leaves(6))
 
 
 def test_third_derivative_matches_the_reference():
@@ -81,7 +82,8 @@ def test_third_derivative_matches_the_reference():
             (y,) = torch.autograd.grad(y.sum(), x, create_graph=True)
         return y
 
-    torch.testing.assert_close(third(functional.pau), third(reference.pau))
+    wanted = third(lambda x, a, b: reference.formula(x, Unit(a, b)))
+    torch.testing.assert_close(third(functional.pau), wanted)
 
 
 @pytest.mark.slow
@@ -106,7 +108,7 @@ def test_only_the_input_is_kept_for_backward(noisy):
     x, a, b = leaves((64, 100))
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        ops.pau(x, a, b, "abs_of_sum", *noise_arguments(noisy))
+        ops.apply(x, Unit(a, b, "abs_of_sum", *noise_arguments(noisy)))
     sizes = sorted(t.untyped_storage().nbytes() for t in kept)
     assert sizes == sorted(
         t.untyped_storage().nbytes() for t in (x, a, b, *([STATE] if noisy else []))
@@ -174,7 +176,7 @@ def test_selective_checkpointing_sees_the_operator():
 def test_operator_and_direct_call_agree_bitwise(noisy):
     inputs = leaves()
     arguments = ("abs_of_sum", *noise_arguments(noisy))
-    direct = ops.pau(*inputs, *arguments)
+    direct = ops.apply(inputs[0], Unit(*inputs[1:], *arguments))
     operator = torch.ops.pade_bench.pau(*inputs, *arguments)
     assert torch.equal(direct, operator)
     expected, actual = named_gradients(direct, inputs), named_gradients(operator, inputs)
@@ -233,6 +235,86 @@ def test_noise_state_is_drawn_from_torchs_generator():
     torch.manual_seed(0)
     assert torch.equal(first, noise.noise_state(torch.device("cpu")))
     assert not torch.equal(first, second)
+
+
+def negated_view(x):
+    """Return -x as a view that only a bit marks as negated, as ``z.conj().imag`` is."""
+    return torch._neg_view(x)
+
+
+@pytest.mark.parametrize("size", [(), (1,), (7,), (3, 4)])
+def test_negated_views_are_read_as_what_they_say(size):
+    x, a, b = leaves(size)
+    grad = torch.ones(size, dtype=torch.float64)
+    y = functional.pau(negated_view(x), a, b)
+    torch.testing.assert_close(y, reference.formula(-x, Unit(a, b)))
+    actual = torch.autograd.grad(y, (x, a, b), negated_view(-grad))
+    wanted = torch.autograd.grad(reference.formula(-x, Unit(a, b)), (x, a, b), grad)
+    torch.testing.assert_close(actual, wanted)
+    y = functional.pau(x, negated_view(-a), negated_view(-b))
+    torch.testing.assert_close(y, reference.formula(x, Unit(a, b)))
+
+
+def test_the_imaginary_part_of_a_conjugate_is_negative():
+    z = torch.tensor(1.5 + 2j)
+    unit = PAU()
+    torch.testing.assert_close(unit(z.conj().imag), unit(torch.tensor(-2.0)))
+
+
+def test_tensors_without_memory_are_zero():
+    x = torch._efficientzerotensor(3)
+    torch.testing.assert_close(PAU()(x), PAU()(torch.zeros(3)))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+def test_nested_tensors_are_mapped_element_by_element(layout):
+    unit = PAU()
+    rows = [torch.randn(2, 3), torch.randn(4, 3)]
+    x = torch.nested.nested_tensor(rows, layout=layout)
+    for row, y in zip(rows, unit(x).unbind(), strict=True):
+        torch.testing.assert_close(y, unit(row))
+
+
+def test_nested_tensors_have_gradients():
+    unit = PAU()
+    rows = [torch.randn(2, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)]
+    x = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+    inputs = (*rows, unit.numerator, unit.denominator)
+    actual = torch.autograd.grad(unit(x).values().sum(), inputs)
+    wanted = torch.autograd.grad(sum(unit(row).sum() for row in rows), inputs)
+    torch.testing.assert_close(actual, wanted)
+
+
+def test_noise_on_nested_tensors_is_refused():
+    x = torch.nested.nested_tensor([torch.randn(2), torch.randn(3)], layout=torch.jagged)
+    with pytest.raises(TypeError, match=r"nested tensor.*apply the unit to x\.values\(\)"):
+        RPAU()(x)
+    assert RPAU().eval()(x).is_nested
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("convert", [torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr])
+def test_of_a_sparse_tensor_every_element_counts(convert):
+    unit, x = PAU(), torch.tensor([[0.0, 1.0], [-2.0, 0.0]])
+    torch.testing.assert_close(unit(convert(x)), unit(x))
+
+
+def test_a_subclass_without_rules_of_its_own_stays_what_it_is():
+    class Marked(torch.Tensor):
+        pass
+
+    x = torch.randn(5).as_subclass(Marked)
+    y = PAU()(x)
+    assert type(y) is Marked
+    torch.testing.assert_close(y.as_subclass(torch.Tensor), PAU()(x.as_subclass(torch.Tensor)))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors is in prototype")
+def test_a_subclass_that_does_not_know_the_operator_gets_the_formula():
+    x = torch.randn(5)
+    y = PAU()(torch.masked.masked_tensor(x, x > 0))
+    torch.testing.assert_close(y.get_data()[x > 0], PAU()(x)[x > 0])
 
 
 def test_other_devices_use_the_reference():
