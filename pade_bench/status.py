@@ -1,4 +1,4 @@
-"""Following a sweep: ``python -m pade_bench.status [--runs DIR]``."""
+"""Following a sweep: ``python -m pade_bench.status [--runs DIR] [filters]``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pade_bench.errors import PadeBenchError
-from pade_bench.report import paper
-from pade_bench.report.groups import Group, describe, group_runs
-from pade_bench.runs.records import Result, read_runs
+from pade_bench.report.groups import Group, in_order, legend
+from pade_bench.report.names import count
+from pade_bench.report.selection import add_arguments, read_groups
+from pade_bench.report.tables import Cell, Table
+from pade_bench.report.tables.terminal import print_table
+from pade_bench.runs.records import Result
 from pade_bench.runs.state import STATES, duration, median_epoch, state
 
 
@@ -30,46 +32,41 @@ class CellStatus:
 
 
 def cell_statuses(groups: Iterable[Group], now: float) -> list[CellStatus]:
-    """Return the status of every cell, with the seeds that others have and it lacks.
+    """Return the status of every cell, with the seeds that others have and it has not.
 
     Args:
         groups: all groups of runs.
         now: the time, in seconds since the epoch.
     """
-    groups = sorted(
-        groups,
-        key=lambda g: (
-            g.experiment, g.protocol, paper.activation_order(g.activation), g.variation,
-            g.pruned_share or 0.0,
-        ),
-    )  # fmt: skip
-    cells = []
-    for group in groups:
-        peers = [g for g in groups if _setting(g) == _setting(group)]
-        seeds = {run.seed for peer in peers for run in peer.runs}
-        cell = CellStatus(group)
-        seconds, epochs = _estimate(group, peers, groups)
-        for run in sorted(group.runs, key=lambda r: r.seed):
-            now_doing = state(run)
-            cell.counts[now_doing] += 1
-            if now_doing == "failed":
-                cell.details.append(f"seed {run.seed}: {run.directory / 'traceback.txt'}")
-            if now_doing not in ("running", "failed", "interrupted"):
-                continue
-            left = _remaining(run, seconds, epochs)
-            if now_doing == "running":
-                left, text = _running(run, left, now)
-                cell.details.append(text)
-            cell.unknown += left is None
-            cell.remaining_seconds += left or 0.0
-        missing = len(seeds - {run.seed for run in group.runs})
-        cell.counts["missing"] = missing
-        if seconds is None or epochs is None:
-            cell.unknown += missing
-        else:
-            cell.remaining_seconds += missing * seconds * epochs
-        cells.append(cell)
-    return cells
+    groups = in_order(groups)
+    return [_cell_status(group, groups, now) for group in groups]
+
+
+def _cell_status(group: Group, groups: Sequence[Group], now: float) -> CellStatus:
+    peers = [g for g in groups if _setting(g) == _setting(group)]
+    seeds = {run.seed for peer in peers for run in peer.runs}
+    cell = CellStatus(group)
+    seconds, epochs = _estimate(group, peers, groups)
+    for run in sorted(group.runs, key=lambda r: r.seed):
+        now_doing = state(run)
+        cell.counts[now_doing] += 1
+        if now_doing == "failed":
+            cell.details.append(f"seed {run.seed}: {run.directory / 'traceback.txt'}")
+        if now_doing not in ("running", "failed", "interrupted"):
+            continue
+        left = _remaining(run, seconds, epochs)
+        if now_doing == "running":
+            left, text = _running(run, left, now)
+            cell.details.append(text)
+        cell.unknown += left is None
+        cell.remaining_seconds += left or 0.0
+    missing = len(seeds - {run.seed for run in group.runs})
+    cell.counts["missing"] = missing
+    if seconds is None or epochs is None:
+        cell.unknown += missing
+    else:
+        cell.remaining_seconds += missing * seconds * epochs
+    return cell
 
 
 def _setting(group: Group) -> tuple[object, ...]:
@@ -114,39 +111,45 @@ def _running(run: Result, left: float | None, now: float) -> tuple[float | None,
     return left, f"{where}, done in {duration(left)} at {done_at:%H:%M}"
 
 
-def render(cells: Sequence[CellStatus]) -> str:
-    """Return the table of cells, and below it what is left to do."""
+def table(cells: Sequence[CellStatus]) -> Table:
+    """Return a row for each cell."""
     shown = [s for s in STATES if s in ("finished", "missing") or any(c.counts[s] for c in cells)]
-    lines = [("experiment", "activation", *shown, "remaining")]
+    names = ["experiment", "activation", *shown, "remaining"]
+    found = Table("status", "Status", [("", name) for name in names])
     before = None
     for cell in cells:
         g = cell.group
-        name = g.experiment if not g.protocol else f"{g.experiment} ({describe(g.protocol)})"
+        name = g.experiment if not g.protocol else f"{g.experiment} ({g.settings})"
         left = duration(cell.remaining_seconds) if cell.remaining_seconds else "–"
         if cell.unknown:
             left = "?" if not cell.remaining_seconds else f"{left} + ?"
         counts = [str(cell.counts[s] or "·") for s in shown]
-        lines.append((name if name != before else "", g.full_label, *counts, left))
+        row = [name if name != before else "", g.full_label, *counts, left]
+        found.rows.append([Cell(text) for text in row])
         before = name
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = []
-    details: list[list[str]] = [[], *(cell.details for cell in cells)]
-    for line, below in zip(lines, details, strict=True):
-        cells_of_line = [
-            value.ljust(width) if i < 2 else value.rjust(width)
-            for i, (value, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        text.append("  ".join(cells_of_line).rstrip())
-        text += [f"{'':{widths[0]}}    {detail}" for detail in below]
+    return found
+
+
+def details(cells: Sequence[CellStatus]) -> list[str]:
+    """Return a line for each run that is running or has failed."""
+    return [
+        f"{cell.group.experiment} {cell.group.full_label}, {detail}"
+        for cell in cells
+        for detail in cell.details
+    ]
+
+
+def summary(cells: Sequence[CellStatus]) -> str:
+    """Return in a line what is left to do."""
     total = sum(cell.remaining_seconds for cell in cells)
     todo = sum(c.counts[s] for c in cells for s in ("running", "failed", "interrupted", "missing"))
     unknown = sum(cell.unknown for cell in cells)
-    summary = f"{todo} runs to do" if todo else "nothing left to do"
+    text = f"{count(todo, 'run')} to do" if todo else "nothing left to do"
     if todo > unknown:
-        summary += f": {total / 3600:.2f} h one after another, by measured epochs"
+        text += f": {total / 3600:.2f} h one after another, by measured epochs"
     if unknown:
-        summary += f"; for {unknown} there is no measured epoch yet"
-    return "\n".join([*text, "", summary])
+        text += f"; for {unknown} there is no measured epoch yet"
+    return text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -157,15 +160,18 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="A run is missing if another activation of its experiment has its seed. Exit "
         "status: 0; 1 if a record cannot be used, which is printed; 2 without a directory.",
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     try:
-        runs, problems = read_runs(options.runs)
+        groups, problems = read_groups(options)
     except PadeBenchError as error:
         print(f"pade_bench.status: {error}", file=sys.stderr)
         return 2
-    cells = cell_statuses(group_runs(runs), time.time())
-    print(render(cells) if cells else f"no runs in {options.runs}")
+    if cells := cell_statuses(groups, time.time()):
+        print_table(table(cells), text_columns=(0, 1))
+        print("\n".join([*details(cells), *legend(groups), summary(cells)]))
+    else:
+        print(f"no runs in {options.runs}")
     for problem in problems:
         print(f"cannot be used: {problem}", file=sys.stderr)
     return 1 if problems else 0

@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from synthetic_runs import Runs
 
-from pade_bench.report import paper
+from pade_bench.report import names, paper
 
 CASES = ((90, 1), (5, 18))  # seeds, learning rates
-EXPERIMENTS = [e for e in paper.EXPERIMENTS if not e.startswith("imagenet")]
-ACTIVATIONS = (*paper.TABLE5, *paper.PADE)
+EXPERIMENTS = [e for e in paper.experiments() if not e.startswith("imagenet")]
+ACTIVATIONS = (*paper.TABLE5, *names.PADE)
 
 
 def write_runs(folder: Path, seeds: int, rates: int) -> int:
@@ -40,7 +40,7 @@ def write_runs(folder: Path, seeds: int, rates: int) -> int:
         for experiment in EXPERIMENTS:
             for activation in ACTIVATIONS:
                 for seed in range(seeds):
-                    learned = activation in paper.PADE and seed == 0
+                    learned = activation in names.PADE and seed == 0
                     runs.finish(
                         experiment, activation, seed, changes=changes, epochs=100, learned=learned
                     )

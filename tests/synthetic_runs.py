@@ -6,7 +6,7 @@ import json
 import numpy as np
 import yaml
 
-from pade_bench.report.groups import group_runs
+from pade_bench.report.grouping import group_runs
 from pade_bench.runs.curves import LayerCurve, dump_curves
 from pade_bench.runs.records import read_runs
 

@@ -1,21 +1,32 @@
 """The dashboard: what its event files hold, and what TensorBoard's pages show of them."""
 
+import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
+import urllib.parse
+import urllib.request
 
 import numpy as np
 import pytest
+from browser import WALK
 from synthetic_runs import Runs, write_record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pade_bench.dashboard import Dashboard, main, serve
+from pade_bench.dashboard import main, serve
+from pade_bench.report.dashboard import BOUNDS, Dashboard
 from pade_bench.runs.names import file_name
 from pade_bench.training import fit
 
 SHORT = {"trainer.max_epochs": 5}
+PNG = base64.b64decode(  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
 
 
 def show(runs, folder):
@@ -69,7 +80,7 @@ def test_settings_are_charts_and_runs_of_their_own(runs, tmp_path):
     dashboard.update()
     assert dashboard.shown.keys() == {
         "mnist_lenet/PAU", "mnist_lenet/ReLU", f"mnist_lenet/{file_name('PAU (init=a/b)', ' ()=')}",
-        "mnist_lenet (trainer.max_epochs=5)/PAU", "layout",
+        "mnist_lenet, trainer.max_epochs=5/PAU", "layout",
     }  # fmt: skip
     # One seed has no spread to tell.
     assert "final/std" not in read("mnist_lenet/PAU").Tags()["scalars"]
@@ -143,21 +154,27 @@ def test_without_a_runs_directory_there_is_no_dashboard(tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def address(browser, tmp_path_factory):
-    """Yield where the command line says that the dashboard is; it has two experiments."""
+def address(tmp_path_factory):
+    """Yield where the command line says that the dashboard is; it has three experiments."""
     folder = tmp_path_factory.mktemp("dashboard")
     runs = Runs(folder / "runs")
     for place, activation in enumerate(["relu", "swish", "rpau", "pau"]):
         for seed in range(3):
-            runs.finish("mnist_lenet", activation, seed, 97 + place / 2 + seed / 10)
+            home = runs.finish("mnist_lenet", activation, seed, 97 + place / 2 + seed / 10)
+            if activation in ("pau", "rpau"):
+                (home / "activations.png").write_bytes(PNG)
     runs.sweep("digits_lenet", ["relu", "pau"], seeds=2, changes=SHORT, epochs=5)
+    runs.sweep("digits_lenet", ["pau"], seeds=2, changes={"activation.init": "swish"})
     (folder / "tmp").mkdir()
     command = [sys.executable, "-m", "pade_bench.dashboard", "--port", "0"]
     environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
-        yield next(line.strip() for line in process.stdout if line.startswith("http"))
+        found = next(line.strip() for line in process.stdout if line.startswith("http"))
+        while len(answer(found, "runs")) < 8:  # TensorBoard is reading
+            time.sleep(0.1)
+        yield found
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
     assert list((folder / "tmp").iterdir()) == []
@@ -167,29 +184,90 @@ def page(address, name):
     return f"{address.partition('?')[0]}#{name}"
 
 
-def test_the_activations_of_an_experiment_share_a_chart(browser, address):
+def answer(address, path, **parameters):
+    """Return what TensorBoard's server says."""
+    query = urllib.parse.urlencode(parameters)
+    url = f"{address.partition('?')[0]}data/{path}?{query}"
+    with urllib.request.urlopen(url, timeout=60) as found:
+        return json.load(found)
+
+
+# What is drawn in each chart of the page of custom scalars: visible lines, and bands.
+DRAWN = f"""{WALK}
+const drawn = [];
+for (const card of walk(document.body)) {{
+  if (card.tagName !== 'TF-CUSTOM-SCALAR-MARGIN-CHART-CARD') continue;
+  const paths = [...walk(card)].filter(
+    (node) => node.tagName === 'path' && (node.getAttribute('d') || '').length > 20);
+  const lines = paths.filter((path) => path.matches('.line')
+    && getComputedStyle(path).stroke !== 'none');
+  const bands = paths.filter((path) => path.matches('.area')
+    && getComputedStyle(path).fill !== 'none');
+  drawn.push([card.title, lines.length, bands.length]);
+}}
+return drawn.sort();
+"""
+
+
+def test_each_chart_has_a_line_and_a_band_for_each_activation(browser, address):
     browser.open(address)
-    browser.wait_for(lambda texts: texts.count("Matches (4)") == 4)
+    browser.wait_for(lambda texts: texts.count("Matches (4)") == 2)
+    expected = [
+        [f"{name}, mean ± std", lines, lines]
+        for name in ("test accuracy", "train loss")
+        for lines in (1, 2, 4)
+    ]
+    browser.wait_for(lambda _: browser.run(DRAWN) == expected)
     texts = browser.texts()
-    for title in ("mnist_lenet", "digits_lenet (trainer.max_epochs=5)", "mnist_lenet/RPAU"):
+    for title in ("mnist_lenet", "digits_lenet, trainer.max_epochs=5", "mnist_lenet/RPAU"):
         assert title in texts
     assert "Missing Tags" not in texts
-    for title in ("test accuracy, mean", "test accuracy, mean ± std", "train loss, mean ± std"):
-        assert title in texts
+
+
+def test_the_server_has_all_series_of_each_chart(address):
+    charts = [
+        chart["margin"]["series"][0]
+        for section in answer(address, "plugin/custom_scalars/layout")["category"]
+        for chart in section["chart"]
+    ]
+    assert len(charts) == 6
+    runs = answer(address, "runs")
+    assert "digits_lenet/PAU (init=swish)" in runs
+    for series in charts:
+        tags = {series["value"], series["lower"], series["upper"]}
+        assert not any("(" in tag for tag in tags), "the page takes this for the name of a run"
+        pattern = "|".join(map(re.escape, tags))
+        found = [answer(address, "plugin/custom_scalars/scalars", run=run, tag=pattern)
+                 for run in runs]  # fmt: skip
+        assert any(one["tag_to_events"].keys() == tags for one in found)
+
+
+def test_the_pages_of_single_series_leave_out_what_bounds_the_bands(address):
+    time_series = answer(address, "plugin/timeseries/tags")["scalars"]["runTagInfo"]
+    tags = [tag for found in time_series.values() for tag in found]
+    assert "mnist_lenet/test accuracy" in tags
+    assert not any(tag.endswith(BOUNDS) for tag in tags)
+    tags = [tag for found in answer(address, "plugin/scalars/tags").values() for tag in found]
+    assert "mnist_lenet/test accuracy" in tags
+    assert not any(tag.endswith(BOUNDS) for tag in tags)
+
+
+def test_the_learned_functions_are_among_the_pictures(address):
+    pictures = answer(address, "plugin/images/tags")
+    assert "mnist_lenet/learned functions" in pictures["mnist_lenet/PAU"]
+    assert "mnist_lenet/ReLU" not in pictures
 
 
 def test_the_time_series_have_a_card_per_experiment(browser, address):
     browser.open(page(address, "timeseries"))
-    digits = "digits_lenet (trainer.max_epochs=5)"
+    digits = "digits_lenet, trainer.max_epochs=5"
     # Below a chart its table names each line: here the groups of one experiment.
     browser.wait_for(lambda texts: texts.count(f"{digits}/PAU") > 1)
     texts = browser.texts()
-    cards = texts.index("/test accuracy")
-    assert texts[cards - 3 : cards] == [digits, "6 cards", digits]
-    after = texts[cards : texts.index("/test accuracy + std")]
+    heading = next(i for i, text in enumerate(texts) if texts[i : i + 2] == [digits, "2 cards"])
+    after = texts[heading : texts.index("final", heading)]
     assert {f"{digits}/PAU", f"{digits}/ReLU"} < set(after)
     assert not any(text.startswith("mnist_lenet") for text in after)
-    assert "mnist_lenet" in texts[cards:]
 
 
 def column(texts, names):
@@ -204,8 +282,9 @@ def test_hyperparameters_sort_by_final_accuracy(browser, address):
     browser.wait_for(lambda texts: len(column(texts, names)) == 4)
     texts = browser.texts()
     start = texts.index("Trial ID")
-    assert texts[start + 2 : start + 9] == [
-        "activation", "experiment", "trainer.max_epochs", "test accuracy", "std", "best", "seeds",
+    assert texts[start + 2 : start + 10] == [
+        "activation", "activation.init", "experiment", "trainer.max_epochs",
+        "test accuracy", "std", "best", "seeds",
     ]  # fmt: skip
     browser.click("paper-item", "test accuracy")
     browser.click("paper-item", "Descending")

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from pade_bench.report.groups import group_runs
+from pade_bench.report.grouping import group_runs
 from pade_bench.runs.records import read_runs
 from pade_bench.runs.state import duration
-from pade_bench.status import cell_statuses, main, render
+from pade_bench.status import cell_statuses, main, summary, table
 
 
 def cells(runs, now=None):
@@ -59,8 +59,7 @@ def test_what_remains_is_counted_by_measured_epochs(runs):
     runs.finish("mnist_lenet", "pau", 2)  # a seed that relu lacks: ten to go
     assert cells(runs)["ReLU"].remaining_seconds == 6 * 2.0 + 10 * 2.0
     assert cells(runs)["PAU"].remaining_seconds == 2 * 10 * 2.0
-    assert "3 runs to do" not in render(list(cells(runs).values()))
-    assert "4 runs to do: 0.02 h" in render(list(cells(runs).values()))
+    assert summary(list(cells(runs).values())).startswith("4 runs to do: 0.02 h")
 
 
 def test_a_running_run_says_when_it_will_be_done(runs, hold):
@@ -77,9 +76,8 @@ def test_without_a_measured_epoch_nothing_is_guessed(runs):
     runs.start("mnist_lenet", "relu", 0)
     cell = cells(runs)["ReLU"]
     assert (cell.remaining_seconds, cell.unknown) == (0.0, 1)
-    text = render([cell])
-    assert "for 1 there is no measured epoch yet" in text
-    assert text.splitlines()[1].endswith("?")
+    assert "for 1 there is no measured epoch yet" in summary([cell])
+    assert table([cell]).rows[0][-1].text == "?"
 
 
 def test_asking_leaves_the_lock_free(runs):
@@ -92,12 +90,13 @@ def test_asking_leaves_the_lock_free(runs):
 def test_settings_and_shares_are_cells_of_their_own(runs):
     runs.finish("mnist_lenet", "relu", 0)
     runs.finish("mnist_lenet", "relu", 0, changes={"trainer.max_epochs": 5})
-    runs.finish("prune_mnist_lenet", "relu", 0, changes={"prune.share": 10}, pruned_share=10)
+    runs.finish("prune_mnist_lenet", "relu", 0, changes={"prune.shares": [10]}, pruned_share=10)
     results, _ = read_runs(runs.root)
-    text = render(cell_statuses(group_runs(results), 0.0))
-    assert "mnist_lenet (trainer.max_epochs=5)" in text
-    assert "ReLU, 10 % pruned" in text
-    assert "nothing left to do" in text
+    found = cell_statuses(group_runs(results), 0.0)
+    names = [tuple(cell.text for cell in row[:2]) for row in table(found).rows]
+    assert ("mnist_lenet (trainer.max_epochs=5)", "ReLU") in names
+    assert ("prune_mnist_lenet", "ReLU, 10 % pruned") in names
+    assert summary(found) == "nothing left to do"
 
 
 def test_exit_codes(runs, tmp_path, capsys):

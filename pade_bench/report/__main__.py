@@ -1,4 +1,4 @@
-"""The command line: ``python -m pade_bench.report [--runs DIR] [--out DIR]``."""
+"""The command line: ``python -m pade_bench.report [--runs DIR] [--out DIR] [filters]``."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from pathlib import Path
 
 from pade_bench.errors import PadeBenchError
 from pade_bench.report.build import build
+from pade_bench.report.selection import add_arguments, read_groups
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the report; return 0, or 1 if runs had to be left out, or 2 if there is no report."""
     parser = argparse.ArgumentParser(
         prog="python -m pade_bench.report",
-        description="Turn run records into the paper's tables and figures.",
+        description="Turn run records into a leaderboard and the paper's tables and figures.",
         epilog="Exit status: 0; 1 if a record could not be used and was left out, which is "
         "printed; 2 if there is no report.",
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    add_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("report"), help="default: report")
     options = parser.parse_args(arguments)
     try:
-        problems = build(options.runs, options.out)
+        problems = build(*read_groups(options), options.out)
     except PadeBenchError as error:
         print(f"pade_bench.report: {error}", file=sys.stderr)
         return 2

@@ -1,24 +1,18 @@
-"""Runs that differ in nothing but the seed, and how such groups differ from each other."""
+"""Groups of runs that differ in nothing but the seed, and what is asked of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-import yaml
+import numpy as np
 
-from pade_bench.report.paper import activation_label
-from pade_bench.runs.home import shaping_settings
+from pade_bench.report.names import activation_label, activation_order, experiment_label
+from pade_bench.report.statistics import Scores
 from pade_bench.runs.records import Result
-
-# libyaml reads a configuration ten times as fast, where PyYAML was built with it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Changes = tuple[tuple[str, str], ...]
 
@@ -29,7 +23,9 @@ class Group:
 
     ``protocol`` holds the settings that differ from the experiment's, as sorted
     ``(name, value)``, without those of the activation itself: these are in ``variation``. So
-    activations are comparable exactly where experiment and protocol are equal.
+    activations are comparable exactly where experiment and protocol are equal. Where another data
+    set, network or activation ran than the name of the experiment or of the activation says,
+    ``experiment`` and ``activation`` say what really ran.
     """
 
     experiment: str
@@ -38,12 +34,30 @@ class Group:
     variation: Changes
     pruned_share: float | None
     runs: tuple[Result, ...]
+    protocol_name: str = ""  # in place of a long list: "settings A"
+    variation_name: str = ""
+
+    @property
+    def kind(self) -> tuple[str, Changes]:
+        """What is compared: the activation and what is varied of it."""
+        return self.activation, self.variation
+
+    @property
+    def settings(self) -> str:
+        """The protocol in words, or its short name."""
+        return self.protocol_name or describe(self.protocol)
+
+    @property
+    def title(self) -> str:
+        """What was trained: data set, network and settings."""
+        label = experiment_label(self.experiment)
+        return f"{label}, {self.settings}" if self.protocol else label
 
     @property
     def label(self) -> str:
         """The activation's name, with what is varied of it."""
-        varied = ", ".join(f"{k.removeprefix('activation.')}={v}" for k, v in self.variation)
-        return activation_label(self.activation) + (f" ({varied})" if varied else "")
+        variant = self.variation_name or varied(self.variation)
+        return activation_label(self.activation) + (f" ({variant})" if variant else "")
 
     @property
     def full_label(self) -> str:
@@ -57,9 +71,42 @@ class Group:
         """The finished runs, by seed."""
         return sorted((r for r in self.runs if r.status == "finished"), key=lambda r: r.seed)
 
+    @cached_property
+    def seconds_per_epoch(self) -> float | None:
+        """The median over all epochs of the finished runs."""
+        measured = [seconds for run in self.finished for seconds in run.seconds_per_epoch]
+        return statistics.median(measured) if measured else None
+
+    @property
+    def training_seconds(self) -> float | None:
+        """How long a run takes by that median."""
+        seconds = self.seconds_per_epoch
+        return seconds * self.finished[0].epochs if seconds is not None else None
+
+    @cached_property
+    def places(self) -> frozenset[tuple[str, str]]:
+        """Where the finished runs were made: device and number of threads."""
+        made = [run.provenance for run in self.finished]
+        return frozenset((str(p.get("device")), str(p.get("threads"))) for p in made)
+
+    def curves(self, name: str) -> np.ndarray:
+        """Return a history of the finished runs, (seeds, epochs), cut to the shortest."""
+        histories = [getattr(run, name) for run in self.finished]
+        epochs = min(map(len, histories))
+        return np.array([history[:epochs] for history in histories])
+
+    @property
+    def accuracies(self) -> list[float]:
+        """The test accuracies of the finished runs, by seed, in percent."""
+        return [run.accuracy for run in self.finished if run.accuracy is not None]
+
     def count(self, status: str) -> int:
         """Return how many runs have a status."""
         return sum(run.status == status for run in self.runs)
+
+    def summary(self, metric: str = "accuracy") -> Summary | None:
+        """Return the summary of a metric of the finished runs."""
+        return summarize(getattr(run, metric) for run in self.finished)
 
 
 @dataclass(frozen=True)
@@ -81,44 +128,54 @@ def summarize(values: Iterable[float | None]) -> Summary | None:
     return Summary(statistics.fmean(known), std, max(known), len(known))
 
 
+def time_ratio(group: Group, reference: Group | None) -> float | None:
+    """Return the time of an epoch as a ratio to another group's.
+
+    ``None`` where they were not measured on the same device with the same number of threads.
+    """
+    if reference is None or len(group.places) != 1 or group.places != reference.places:
+        return None
+    ours, theirs = group.seconds_per_epoch, reference.seconds_per_epoch
+    return ours / theirs if ours and theirs else None
+
+
 def describe(changes: Changes) -> str:
-    """Word a protocol for a heading."""
+    """Return settings in words."""
     return ", ".join(f"{key}={value}" for key, value in changes) or "standard settings"
 
 
-def group_runs(results: Iterable[Result]) -> list[Group]:
-    """Group runs that differ in the seed alone, and find out what else differs between groups.
+def varied(variation: Changes) -> str:
+    """Return the settings of an activation in words."""
+    return ", ".join(f"{k.removeprefix('activation.')}={v}" for k, v in variation)
 
-    What a run recorded as its changes is not all: an experiment's own settings may have been
-    edited between two sweeps. So the configurations of an experiment's groups are compared
-    setting by setting, and whatever is not what most of them have counts as a change too.
-    """
-    by_experiment: dict[str, dict[tuple[Any, ...], list[Result]]] = defaultdict(dict)
-    for run in results:
-        # A run without a record has no hash yet: its home stands for it.
-        key = (run.activation, run.config_hash or run.directory.parent.name, run.pruned_share)
-        by_experiment[run.experiment].setdefault(key, []).append(run)
-    groups: list[Group] = []
-    for experiment, found in sorted(by_experiment.items()):
-        differences = _differences(list(found.values()))
-        merged: dict[tuple[str, Changes, Changes, float | None], list[Result]] = defaultdict(list)
-        for runs, changes in zip(found.values(), differences, strict=True):
-            first = runs[0]
-            own = tuple((k, v) for k, v in changes if k.startswith("activation."))
-            protocol = tuple(change for change in changes if change not in own)
-            if first.pruned_share is not None:
-                # The stages of one pruning differ in their share, and are one experiment.
-                protocol = tuple((k, v) for k, v in protocol if k != "prune.shares")
-            same = (first.activation, protocol, own, first.pruned_share)
-            hashes = {run.config_hash for run in merged[same]} - {first.config_hash, ""}
-            if hashes and first.config_hash:
-                # They differ, but their configurations are gone or too old to say in what.
-                protocol = (*protocol, ("config_hash", first.config_hash[:8]))
-                same = (first.activation, protocol, own, first.pruned_share)
-            # Here the runs without a record join the finished ones of the same settings.
-            merged[same].extend(runs)
-        groups += [Group(experiment, *same, tuple(runs)) for same, runs in merged.items()]
-    return groups
+
+def in_order(groups: Iterable[Group]) -> list[Group]:
+    """Return groups in the order of tables: by experiment, settings, activation."""
+    return sorted(
+        groups,
+        key=lambda g: (
+            g.experiment, g.protocol, activation_order(g.activation), g.variation,
+            g.pruned_share or 0.0,
+        ),
+    )  # fmt: skip
+
+
+def scores(groups: Iterable[Group], metric: str = "accuracy") -> Scores:
+    """Return the accuracy of every finished or diverged run by activation and block."""
+    found: dict[str, dict[tuple[str, int], float | None]] = {}
+    for group in sorted(groups, key=lambda g: (activation_order(g.activation), g.variation)):
+        for run in group.runs:
+            if run.status != "unfinished":
+                value = getattr(run, metric)
+                found.setdefault(group.label, {})[group.experiment, run.seed] = value
+    return found
+
+
+def legend(groups: Iterable[Group]) -> list[str]:
+    """Return what the short names among the settings of groups stand for, a line for each."""
+    names = {g.protocol_name: describe(g.protocol) for g in groups if g.protocol_name}
+    variants = {g.variation_name: varied(g.variation) for g in groups if g.variation_name}
+    return [f"{name}: {text}" for name, text in sorted((names | variants).items())]
 
 
 def pruned_groups(groups: Iterable[Group]) -> list[Group]:
@@ -139,58 +196,3 @@ def pruned_groups(groups: Iterable[Group]) -> list[Group]:
 
 def _row(group: Group) -> tuple[str, str, Changes, Changes]:
     return group.experiment, group.activation, group.protocol, group.variation
-
-
-def _differences(groups: list[list[Result]]) -> list[Changes]:
-    """Return for each group of one experiment what it changes of the experiment's settings."""
-    settings = [read_settings(runs[0].directory) for runs in groups]
-    activations = [runs[0].activation for runs in groups]
-    # Of a run that has not begun its first epoch, the other seeds in its folder know the changes.
-    known = {run.directory.parent: run.changes for runs in groups for run in runs
-             if run.changes is not None}  # fmt: skip
-    recorded = [known.get(runs[0].directory.parent) for runs in groups]
-    # What an activation's own settings are is a matter of that activation alone.
-    keys: dict[str, set[str]] = defaultdict(set)
-    for activation, values in zip(activations, settings, strict=True):
-        for key in values:
-            keys[_scope(key, activation)].add(key)
-    for activation, values in zip(activations, settings, strict=True):
-        if values:
-            for key in keys[""] | keys[activation]:
-                values.setdefault(key, "unset")
-    votes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    everything = list(zip(groups, activations, recorded, settings, strict=True))
-    for runs, activation, changes, values in everything:
-        for key, value in values.items():
-            if changes is None or key not in changes:
-                votes[_scope(key, activation), key][value] += len(runs)
-    usual = {key: counter.most_common(1)[0][0] for key, counter in votes.items()}
-    differences = []
-    for runs, activation, changes, values in everything:
-        found = {
-            key: value
-            for key, value in values.items()
-            if usual.get((_scope(key, activation), key), value) != value
-        }
-        found |= {key: _text(value) for key, value in (changes or {}).items()}
-        if changes is None and not found and "-" in runs[0].directory.parent.name:
-            found = {"settings": runs[0].directory.parent.name.partition("-")[2]}
-        differences.append(tuple(sorted(found.items())))
-    return differences
-
-
-def _scope(key: str, activation: str) -> str:
-    return activation if key.startswith("activation.") else ""
-
-
-def read_settings(directory: Path) -> dict[str, str]:
-    """Return a run's settings as ``{"a.b": value}``; nothing where there is no configuration."""
-    try:
-        config = yaml.load((directory / "config.yaml").read_bytes(), Loader=_LOADER)
-        return {key: _text(value) for key, value in shaping_settings(config).items()}
-    except (OSError, yaml.YAMLError, AttributeError):
-        return {}
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if value in (True, False) else str(value)

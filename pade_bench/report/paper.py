@@ -1,8 +1,9 @@
-"""What the paper reports and where: its tables' rows and columns, its figures, its numbers.
+"""What the paper reports and where: its tables, its figures, its numbers.
 
-Molina, Schramowski, Kersting: *Padé Activation Units* (ICLR 2020). The numbers lie in
-``reference_values.csv``, each with its source. No cell of Tables 2, 3 and 4 is there: the text
-from which we work has lost them, and none is filled in from memory.
+Molina, Schramowski, Kersting: *Padé Activation Units* (ICLR 2020). Which runs a table has is what
+``configs/sweep`` says, once. The numbers lie in ``reference_values.csv``, each with its source. No
+cell of Tables 2, 3 and 4 is there: the text from which we work has lost them, and none is filled
+in from memory.
 """
 
 from __future__ import annotations
@@ -12,36 +13,65 @@ import functools
 import importlib.resources
 from dataclasses import dataclass
 
-ACTIVATIONS = {
-    "relu": "ReLU", "relu6": "ReLU6", "lrelu": "LReLU", "rrelu": "RReLU", "elu": "ELU",
-    "celu": "CELU", "swish": "Swish", "prelu": "PReLU", "maxout": "Maxout", "mixture": "Mixture",
-    "slaf": "SLAF", "apl": "APL", "srelu": "SReLU", "pau": "PAU", "rpau": "RPAU",
-    # Not in the paper:
-    "gelu": "GELU", "mish": "Mish", "selu": "SELU", "softplus": "Softplus", "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-}  # fmt: skip
-DATA = {
-    "digits": "Digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10", "imagenet": "ImageNet",
-}  # fmt: skip
-MODELS = {
-    "lenet": "LeNet", "vgg8": "VGG-8", "mobilenetv2": "MobileNetV2", "resnet101": "ResNet101",
-    "densenet121": "DenseNet121",
-}  # fmt: skip
-
-PADE = ("pau", "rpau")
+import yaml
 
 
 @dataclass(frozen=True)
-class AccuracyTable:
-    """One of Tables 2, 3, 4: activations in rows, experiments in columns."""
+class Sweep:
+    """The runs of one of the paper's tables or figures: ``configs/sweep/<key>.yaml``."""
 
     key: str
     title: str
     experiments: tuple[str, ...]
     activations: tuple[str, ...]
-    seeds: int = 5
-    left_out: tuple[tuple[str, str], ...] = ()  # (experiment, activation) without a cell
+    seeds: int
+    left_out: frozenset[tuple[str, str]]  # (experiment, activation) without a cell
+
+    @property
+    def command(self) -> str:
+        """The command that makes the runs."""
+        return f"python -m pade_bench -m sweep={self.key}"
+
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """The pairs of experiment and activation."""
+        cells = [(e, a) for e in self.experiments for a in self.activations]
+        return [cell for cell in cells if cell not in self.left_out]
+
+
+@functools.cache
+def sweep(key: str) -> Sweep:
+    """Return one of the paper's sweeps: ``table2``, ``table3``, ``table4`` or ``fig4``."""
+    # Read as a file: the module that composes configurations imports Hydra.
+    path = importlib.resources.files("pade_bench.configs") / "sweep" / f"{key}.yaml"
+    sweeper = yaml.safe_load(path.read_text())["sweeper"]
+    values = {name: tuple(str(v).split(",")) for name, v in sweeper["params"].items()}
+    return Sweep(
+        key,
+        _TITLES[key],
+        values["experiment"],
+        values["activation"],
+        len(values["seed"]),
+        frozenset((cell["experiment"], cell["activation"]) for cell in sweeper.get("exclude", ())),
+    )
+
+
+_TITLES = {
+    "table2": "Table 2: MNIST and Fashion-MNIST",
+    "table3": "Table 3: CIFAR-10",
+    "table4": "Table 4: ImageNet",
+    "fig4": "Figure 4: pruned networks",
+}
+
+
+def tables() -> tuple[Sweep, ...]:
+    """Return Tables 2, 3 and 4."""
+    return tuple(map(sweep, ("table2", "table3", "table4")))
+
+
+def experiments() -> tuple[str, ...]:
+    """Return the experiments of the tables."""
+    return tuple(e for table in tables() for e in table.experiments)
 
 
 @dataclass(frozen=True)
@@ -51,58 +81,44 @@ class CurveFigure:
     key: str
     title: str
     experiments: tuple[str, ...]
+    table: str  # whose runs it shows
     note: str = ""
 
 
-_MNIST = ("mnist_vgg8", "mnist_lenet", "fashion_mnist_vgg8", "fashion_mnist_lenet")
-_CIFAR10 = ("cifar10_vgg8", "cifar10_mobilenetv2", "cifar10_resnet101", "cifar10_densenet121")
-_FIXED = ("relu", "relu6", "lrelu", "rrelu", "elu", "celu")
+def curve_figures() -> tuple[CurveFigure, ...]:
+    """Return Figures 2 and 5 to 8."""
+    table2, table3, table4 = (table.experiments for table in tables())
+    mnist = tuple(e for e in table2 if e.startswith("mnist"))
+    fashion = tuple(e for e in table2 if e.startswith("fashion"))
+    return (
+        CurveFigure(
+            "figure2", "Figure 2: learning on Fashion-MNIST", ("fashion_mnist_lenet",), "table2",
+            "Which setting the paper's Figure 2 shows is [derived]: its text sees SLAF there, "
+            "which finished enough runs with LeNet on Fashion-MNIST only.",
+        ),
+        CurveFigure("figure5", "Figure 5: learning on ImageNet", table4, "table4"),
+        CurveFigure("figure6", "Figure 6: learning on MNIST", mnist, "table2"),
+        CurveFigure("figure7", "Figure 7: learning on Fashion-MNIST", fashion, "table2"),
+        CurveFigure("figure8", "Figure 8: learning on CIFAR-10", table3, "table3"),
+    )  # fmt: skip
 
-TABLES = (
-    AccuracyTable(
-        "table2", "Table 2: MNIST and Fashion-MNIST", _MNIST,
-        (*_FIXED, "swish", "prelu", "slaf", "apl", "srelu", *PADE),
-    ),
-    AccuracyTable(
-        "table3", "Table 3: CIFAR-10", _CIFAR10,
-        (*_FIXED, "prelu", "swish", "maxout", "mixture", "apl", "srelu", *PADE),
-        left_out=(("cifar10_densenet121", "maxout"),),
-    ),
-    AccuracyTable(
-        "table4", "Table 4: ImageNet", ("imagenet_mobilenetv2",),
-        (*_FIXED, "prelu", "swish", "srelu", "pau"), seeds=1,
-    ),
-)  # fmt: skip
-CURVES = (
-    CurveFigure(
-        "figure2", "Figure 2: learning on Fashion-MNIST", ("fashion_mnist_lenet",),
-        "Which setting the paper's Figure 2 shows is [derived]: its text sees SLAF there, which "
-        "finished enough runs with LeNet on Fashion-MNIST only.",
-    ),
-    CurveFigure("figure5", "Figure 5: learning on ImageNet", ("imagenet_mobilenetv2",)),
-    CurveFigure("figure6", "Figure 6: learning on MNIST", _MNIST[:2]),
-    CurveFigure("figure7", "Figure 7: learning on Fashion-MNIST", _MNIST[2:]),
-    CurveFigure("figure8", "Figure 8: learning on CIFAR-10", _CIFAR10),
-)  # fmt: skip
-# Figure 4 compares PAU with each network's best fixed activation [paper, A.4.3].
-PRUNING = ("prune_cifar10_vgg8", "prune_cifar10_mobilenetv2", "prune_cifar10_resnet101")
-FIGURE3 = _MNIST
 
 # Table 5 counts these baselines; SLAF is not among them.
-TABLE5 = (*_FIXED, "prelu", "swish", "maxout", "mixture", "apl", "srelu")
+TABLE5 = (
+    "relu", "relu6", "lrelu", "rrelu", "elu", "celu", "prelu", "swish", "maxout", "mixture", "apl",
+    "srelu",
+)  # fmt: skip
 # Rows of the parameter counts: (key in the reference values, name, experiments with this network).
 NETWORKS = (
     ("lenet_mnist", "LeNet", ("mnist_lenet", "fashion_mnist_lenet", "digits_lenet")),
-    ("vgg8_mnist", "VGG-8, MNIST form", _MNIST[::2]),
-    ("vgg8_cifar10", "VGG-8, CIFAR-10 form", _CIFAR10[:1]),
-    ("mobilenetv2_cifar10", "MobileNetV2", _CIFAR10[1:2]),
-    ("resnet101_cifar10", "ResNet101", _CIFAR10[2:3]),
-    ("densenet121_cifar10", "DenseNet121", _CIFAR10[3:]),
+    ("vgg8_mnist", "VGG-8, MNIST form", ("mnist_vgg8", "fashion_mnist_vgg8")),
+    ("vgg8_cifar10", "VGG-8, CIFAR-10 form", ("cifar10_vgg8",)),
+    ("mobilenetv2_cifar10", "MobileNetV2", ("cifar10_mobilenetv2",)),
+    ("resnet101_cifar10", "ResNet101", ("cifar10_resnet101",)),
+    ("densenet121_cifar10", "DenseNet121", ("cifar10_densenet121",)),
 )
 # Activations that add no parameters to any network [paper].
-WITHOUT_PARAMETERS = (*_FIXED, "swish")
-
-EXPERIMENTS = tuple(e for table in TABLES for e in table.experiments)
+WITHOUT_PARAMETERS = ("relu", "relu6", "lrelu", "rrelu", "elu", "celu", "swish")
 
 
 @dataclass(frozen=True)
@@ -131,37 +147,3 @@ def initial_coefficients() -> list[dict[str, str]]:
     # Read as a file: the module that owns it imports torch.
     path = importlib.resources.files("pade_bench") / "activations" / "coefficients.csv"
     return list(csv.DictReader(path.read_text().splitlines()))
-
-
-def expected_seeds(experiment: str) -> int | None:
-    """Return over how many seeds the paper averages, ``None`` for what it does not have."""
-    return next((t.seeds for t in TABLES if experiment in t.experiments), None)
-
-
-def activation_label(name: str) -> str:
-    """Return an activation's name as the paper writes it, a user's own unchanged."""
-    return ACTIVATIONS.get(name, name)
-
-
-def activation_order(name: str) -> tuple[int, str]:
-    """Return a key that sorts activations as the paper's tables do, Padé units last."""
-    names = list(ACTIVATIONS)
-    known = names.index(name) if name in names else len(names)
-    return (known + 100 * (name in PADE), name)
-
-
-def experiment_label(experiment: str) -> str:
-    """Return ``"MNIST, LeNet"`` for ``mnist_lenet``; an unknown name unchanged."""
-    data, _, model = experiment.removeprefix("prune_").rpartition("_")
-    if data not in DATA or model not in MODELS:
-        return experiment
-    pruned = "pruned " if experiment.startswith("prune_") else ""
-    return f"{pruned}{DATA[data]}, {MODELS[model]}"
-
-
-def command(experiment: str, activations: tuple[str, ...], seeds: int) -> str:
-    """Return the command that makes these runs."""
-    return (
-        f"python -m pade_bench -m experiment={experiment} activation={','.join(activations)} "
-        f"seed={','.join(map(str, range(seeds)))}"
-    )

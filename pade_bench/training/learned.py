@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pade_bench.models.layers import channel_multiplier
-from pade_bench.report.learned_functions import draw_activations
+from pade_bench.report.figures.learned import draw_activations
 from pade_bench.runs.curves import LayerCurve
 from pade_bench.training.module import Classifier
 

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pade_bench.activations import PAU
-from pade_bench.report.learned_functions import draw_activations
+from pade_bench.report.figures.learned import draw_activations
 from pade_bench.runs.files import writing_to
 from pade_bench.runs.home import Run, identity
 from pade_bench.training.learned import learnable_activations, measure

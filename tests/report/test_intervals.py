@@ -50,7 +50,11 @@ def test_the_seeds_needed_give_the_paired_test_its_power(effect, alpha):
 
 def test_no_number_of_seeds_shows_what_is_not_there():
     assert seeds_needed(np.array([0.1, -0.1])) is None
-    assert seeds_needed(np.array([0.1, 0.1])) is None
+
+
+def test_without_spread_it_takes_as_many_seeds_as_the_sign_test():
+    assert seeds_needed(np.full(3, 0.28)) == 6
+    assert 2.0 ** (1 - 6) <= 0.05 < 2.0 ** (1 - 5)
 
 
 # rliable's tests/rliable/metrics_test.py.

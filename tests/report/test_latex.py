@@ -6,9 +6,19 @@ import subprocess
 import pytest
 from synthetic_runs import fill
 
-from pade_bench.report import accuracy, paper, results
-from pade_bench.report.groups import group_runs
+from pade_bench.report import paper
+from pade_bench.report.grouping import group_runs
+from pade_bench.report.groups import scores
+from pade_bench.report.leaderboard import across, boards
 from pade_bench.report.tables import Cell, Table
+from pade_bench.report.tables.accuracy import accuracy_table
+from pade_bench.report.tables.coefficients import coefficient_table
+from pade_bench.report.tables.counts import count_table
+from pade_bench.report.tables.latex import to_latex
+from pade_bench.report.tables.leaderboard import across_table, board_table
+from pade_bench.report.tables.pairs import pair_table
+from pade_bench.report.tables.parameters import parameter_table
+from pade_bench.report.tables.pruning import pruning_table
 from pade_bench.runs.records import read_runs
 
 PREAMBLE = r"\documentclass{article}\usepackage{booktabs,longtable,lscape}\begin{document}"
@@ -21,7 +31,7 @@ def compile_latex(tmp_path):
         pytest.skip("pdflatex is not installed (apt-get: texlive-latex-recommended)")
 
     def compile_latex(tables):
-        pages = [rf"{table.to_latex()}\clearpage" for table in tables]
+        pages = [rf"{to_latex(table)}\clearpage" for table in tables]
         (tmp_path / "all.tex").write_text("\n".join([PREAMBLE, *pages, r"\end{document}"]))
         # Twice, as the first pass only measures long tables.
         for _ in range(2):
@@ -38,10 +48,11 @@ def compile_latex(tmp_path):
 def test_all_tables_of_the_report_fit_their_pages(runs, compile_latex):
     fill(runs)
     groups = group_runs(read_runs(runs.root)[0])
-    tables = [accuracy.accuracy_table(layout, groups) for layout in paper.TABLES]
-    tables += [results.table5(groups), results.table6(), results.parameter_table(groups)]
-    tables += [results.comparison_table("paired", "Pairs", results.scores(groups))]
-    tables += [accuracy.pruning_table(groups)]
+    tables = [accuracy_table(sweep, groups) for sweep in paper.tables()]
+    tables += [count_table(groups), coefficient_table(), parameter_table(groups)]
+    tables += [pair_table("paired", "Pairs", scores(groups)), pruning_table(groups)]
+    found = boards(groups)
+    tables += [board_table(found[0], "board"), across_table(across(found))]
     log = compile_latex(tables)
     assert "Overfull" not in log
     assert "undefined" not in log

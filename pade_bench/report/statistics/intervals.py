@@ -46,12 +46,15 @@ def seeds_needed(differences: np.ndarray, alpha: float = ALPHA) -> int | None:
     """Return how many seeds a paired t-test needs to find a difference like the one seen.
 
     It is found with a chance of ``POWER`` if the true mean and spread are those of
-    ``differences``. The normal approximation with its correction by Guenther (1981), which is
-    within a seed of the exact number. ``None`` where there is no difference or no spread.
+    ``differences``: the normal approximation with its correction by Guenther (1981), which is
+    within two seeds of the exact number. Without spread it is the number for the sign test.
+    ``None`` where there is no difference.
     """
     mean, spread = abs(differences.mean()), differences.std(ddof=1)
-    if mean == 0 or spread == 0:
+    if mean == 0:
         return None
+    if spread == 0:
+        return math.ceil(1 - math.log2(alpha))
     z = special.ndtri(1 - alpha / 2)
     n = ((z + special.ndtri(POWER)) * spread / mean) ** 2 + z**2 / 2
     return max(2, math.ceil(n))

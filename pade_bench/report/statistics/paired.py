@@ -118,9 +118,14 @@ def smallest_p(n: int, comparisons: int) -> float:
 class Count:
     """How often a candidate is at least as good as a baseline, and how often worse."""
 
-    at_least: int
-    below: int
-    diverged: int
+    at_least: int = 0
+    below: int = 0
+    diverged: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(
+            self.at_least + other.at_least, self.below + other.below, self.diverged + other.diverged
+        )
 
 
 def count_against(

@@ -14,10 +14,10 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from pade_bench.report import paper
+from pade_bench.report.figures.style import INK, RC
 from pade_bench.report.groups import Group
+from pade_bench.report.names import PADE
 from pade_bench.report.page import Picture, inline_svg
-from pade_bench.report.style import INK, RC
 from pade_bench.runs.curves import LayerCurve, load_curves
 from pade_bench.runs.files import write_atomically
 
@@ -38,25 +38,27 @@ class Plan:
         self.draws.append(draw)
         return picture
 
-    def draw(self, folder: Path) -> None:
-        """Draw all figures and write them as PNG and PDF; remove outdated ones."""
+    def draw(self, folder: Path) -> set[Path]:
+        """Draw all figures and write them as PNG and PDF; return the files."""
         jobs = [(p.key, draw) for p, draw in zip(self.pictures, self.draws, strict=True)]
+        written = set()
         with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
             for picture, drawn in zip(self.pictures, pool.map(_render, jobs), strict=True):
-                png, pdf = (folder / f"{picture.key}.{suffix}" for suffix in ("png", "pdf"))
-                if drawn is None:
-                    png.unlink(missing_ok=True)
-                    pdf.unlink(missing_ok=True)
-                else:
-                    write(png, drawn[0])
-                    write(pdf, drawn[1])
+                if isinstance(drawn, str):
+                    self.problems.append(f"{picture.title}: cannot be drawn ({drawn})")
+                elif drawn is not None:
+                    for suffix, content in zip(("png", "pdf"), drawn[:2], strict=True):
+                        path = folder / f"{picture.key}.{suffix}"
+                        write(path, content)
+                        written.add(path)
                     picture.svg = inline_svg(drawn[2], picture.title, INK)
+        return written
 
     def curves(self, groups: Sequence[Group]) -> list[tuple[Group, list[LayerCurve]]]:
         """Return the learned Padé units of each group's first run that has them."""
         found = []
-        for group in sorted(groups, key=lambda g: (g.experiment, g.activation, g.variation)):
-            if group.activation in paper.PADE and (layers := self._layers(group)):
+        for group in sorted(groups, key=lambda g: (g.experiment, *g.kind)):
+            if group.activation in PADE and (layers := self._layers(group)):
                 found.append((group, layers))
         return found
 
@@ -79,9 +81,15 @@ def write(path: Path, content: bytes) -> None:
     write_atomically(path, content, durable=False)
 
 
-def _render(job: tuple[str, Draw]) -> tuple[bytes, bytes, str] | None:
-    """Draw one figure; return it as PNG, PDF and SVG, ``None`` if there is nothing to draw."""
-    key, draw = job
+def _render(job: tuple[str, Draw]) -> tuple[bytes, bytes, str] | str | None:
+    """Draw one figure; return it as PNG, PDF and SVG, what is wrong, or nothing to be drawn."""
+    try:
+        return _forms(*job)
+    except Exception as error:  # one damaged record must not cost the whole report
+        return f"{type(error).__name__}: {error}"
+
+
+def _forms(key: str, draw: Draw) -> tuple[bytes, bytes, str] | None:
     # The salt makes the names within an SVG differ from those of the page's other figures.
     with matplotlib.rc_context({**RC, "svg.hashsalt": key}):
         figure = draw()

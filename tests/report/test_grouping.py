@@ -5,7 +5,8 @@ import json
 import pytest
 from synthetic_runs import write_record
 
-from pade_bench.report.groups import group_runs, pruned_groups, summarize
+from pade_bench.report.grouping import group_runs
+from pade_bench.report.groups import legend, pruned_groups, summarize
 from pade_bench.runs.records import read_runs
 
 
@@ -126,3 +127,60 @@ def test_every_row_of_pruned_networks_begins_with_the_unpruned_one(runs):
     found = {(g.protocol, g.pruned_share) for g in pruned_groups(runs.groups())}
     new = (("prune.weights", "new"),)
     assert found == {((), 0), ((), 10), (new, 0), (new, 10)}
+
+
+def test_another_network_is_named_by_what_ran(runs):
+    runs.finish("digits_lenet", "pau", 0)
+    for depth in (0, 1):
+        changes = {"model._target_": "pade_bench.models.ResNet101"}
+        changes |= {"trainer.max_epochs": 5} if depth else {}
+        runs.finish("digits_lenet", "pau", 0, changes=changes)
+    assert {(g.title, g.protocol) for g in runs.groups()} == {
+        ("Digits, LeNet", ()),
+        ("Digits, ResNet101, with the recipe of digits_lenet", ()),
+        (
+            "Digits, ResNet101, with the recipe of digits_lenet, trainer.max_epochs=5",
+            (("trainer.max_epochs", "5"),),
+        ),
+    }
+
+
+def test_another_data_set_is_named_and_what_came_with_it_is_no_change(runs):
+    for batch_size in (64, 128):
+        changes = {
+            "data._target_": "pade_bench.data.ImageFolder", "data.name": "flowers",
+            "data.classes": 17, "data.batch_size": batch_size,
+        }  # fmt: skip
+        runs.sweep("cifar10_vgg8", ["pau", "relu"], seeds=2, changes=changes)
+    title = "flowers, VGG-8, with the recipe of cifar10_vgg8"
+    assert {(g.experiment, g.settings) for g in runs.groups()} == {
+        (title, "data.batch_size=64"), (title, "data.batch_size=128"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "activation", "label"),
+    [
+        ("torch.nn.Hardtanh", "Hardtanh", "Hardtanh (min_val=-2)"),
+        ("pade_bench.activations.PAU", "pau", "PAU (min_val=-2)"),
+    ],
+)
+def test_another_activation_is_named_by_what_ran(runs, target, activation, label):
+    changes = {"activation._target_": target, "activation.min_val": -2}
+    runs.finish("digits_lenet", "relu", 0, changes=changes)
+    (group,) = runs.groups()
+    assert (group.activation, group.label) == (activation, label)
+
+
+def test_long_lists_of_settings_have_short_names_and_a_legend(runs):
+    for value in (1, 2):
+        changes = {f"optim.weights.setting_{n}": value for n in range(5)}
+        changes |= {"activation.init": f"a_function_with_a_long_name_{value}"}
+        runs.sweep("mnist_lenet", ["pau"], seeds=1, changes=changes)
+    first, second = sorted(runs.groups(), key=lambda g: g.protocol)
+    assert (first.title, first.label) == ("MNIST, LeNet, settings A", "PAU (variant A)")
+    assert (second.title, second.label) == ("MNIST, LeNet, settings B", "PAU (variant B)")
+    lines = legend([first, second])
+    assert lines[0].startswith("settings A: optim.weights.setting_0=1, optim.weights.setting_1=1")
+    assert lines[3] == "variant B: init=a_function_with_a_long_name_2"
+    assert legend(runs.groups()[:0]) == []

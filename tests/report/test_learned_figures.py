@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pade_bench.report.learned_functions import draw_activations
+from pade_bench.report.figures.learned import draw_activations
 from pade_bench.runs.curves import LayerCurve
 
 

@@ -1,0 +1,105 @@
+"""A leaderboard in pictures: accuracies sorted with their intervals, and against training time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from pade_bench.report.figures.style import GRAY, OTHERS, Look, in_color, look
+from pade_bench.report.groups import Changes
+from pade_bench.report.leaderboard import Board, Entry
+from pade_bench.report.names import REFERENCE
+
+WIDTH = 4.8  # inches: two beside each other on a screen, one on a phone
+_UNITS = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def dots(board: Board) -> Figure | None:
+    """Draw the mean accuracies, best on top, with their 95 % intervals and the single seeds."""
+    entries = [e for e in board.entries if e.summary]
+    if not entries:
+        return None
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.24 * len(entries)), layout="constrained")
+    panel = figure.subplots()
+    low, high = _limits(entries)
+    colored = in_color(board.groups)
+    for y, entry in enumerate(entries):
+        style, color = _look(entry, colored)
+        accuracies = entry.group.accuracies
+        panel.plot(accuracies, [y] * len(accuracies), "|", color=color, alpha=0.6, markersize=7)
+        if entry.interval:
+            panel.hlines(y, *entry.interval, color=color, linewidth=1.6)
+        mean = entry.summary.mean if entry.summary else np.nan
+        if mean < low:
+            panel.text(low, y, f"◂ {mean:.2f}", va="center", fontsize=8)
+        panel.plot(mean, y, style.marker, color=color, markersize=6, zorder=5)
+        if entry.group.kind == (REFERENCE, ()):
+            panel.axvline(mean, color=color, linestyle=":", linewidth=1)
+    panel.set_yticks(range(len(entries)), [e.group.label for e in entries])
+    panel.set_ylim(len(entries) - 0.5, -0.5)
+    panel.set_xlim(low, high)
+    panel.grid(visible=False, axis="y")
+    panel.tick_params(axis="y", length=0)
+    panel.set_xlabel("test accuracy (%)")
+    panel.set_title(board.title, loc="left")
+    return figure
+
+
+def time_and_accuracy(board: Board) -> Figure | None:
+    """Draw the mean accuracies over the time that a run's training takes."""
+    entries = [e for e in board.entries if e.summary and e.group.seconds_per_epoch]
+    if not entries:
+        return None
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    panel = figure.subplots()
+    low, high = _limits(entries)
+    handles: dict[str, Line2D] = {}
+    colored = in_color(board.groups)
+    longest = max(entry.group.training_seconds or 0.0 for entry in entries)
+    unit, name = next((u, n) for u, n in _UNITS if longest >= 2 * u or u == 1)
+    for entry in reversed(entries):
+        style, color = _look(entry, colored)
+        group, summary = entry.group, entry.summary
+        assert summary is not None
+        time = (group.training_seconds or 0.0) / unit
+        if entry.interval:
+            panel.vlines(time, *entry.interval, color=color, linewidth=1, alpha=0.7)
+        (dot,) = panel.plot(
+            time, max(summary.mean, low), style.marker if summary.mean >= low else "v",
+            color=color, markersize=6, linestyle="", zorder=5, clip_on=False,
+        )  # fmt: skip
+        handles[group.label if group.kind in colored else OTHERS] = dot
+    panel.set_ylim(low, high)
+    panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(MaxNLocator(5))
+    panel.set_xlabel(f"training time of a run ({name})")
+    panel.set_ylabel("test accuracy (%)")
+    panel.set_title(board.title, loc="left")
+    names = sorted(handles, key=lambda name: (name == OTHERS, -list(handles).index(name)))
+    figure.legend([handles[n] for n in names], names, loc="outside lower center", ncols=4,
+                  handlelength=1)  # fmt: skip
+    return figure
+
+
+def _look(entry: Entry, colored: set[tuple[str, Changes]]) -> tuple[Look, str]:
+    """Return how an activation is drawn, and its color: gray where it does not stand out."""
+    style = look(*entry.group.kind)
+    return style, style.color if entry.group.kind in colored else GRAY
+
+
+def _limits(entries: Sequence[Entry]) -> tuple[float, float]:
+    """Return the range of accuracies to show: all single seeds but those far below the rest.
+
+    The interval of two or three seeds can be many times as wide: it is cut at the edge.
+    """
+    means = [e.summary.mean for e in entries if e.summary]
+    median = float(np.median(means))
+    fence = median - 5 * max(max(means) - median, 0.05)
+    values = [value for e in entries for value in e.group.accuracies]
+    shown = [v for v in values if v >= fence] or values
+    margin = 0.08 * (max(shown) - min(shown)) or 0.1
+    return min(shown) - margin, max(shown) + margin
