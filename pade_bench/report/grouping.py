@@ -8,15 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pade_bench.report.groups import Changes, Group, describe, varied
 from pade_bench.report.names import ACTIVATIONS, DATA, MODELS, choice_of
+from pade_bench.runs.config_file import read_config
 from pade_bench.runs.home import shaping_settings
 from pade_bench.runs.records import Result
-
-# libyaml reads a configuration ten times as fast, where PyYAML was built with it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 LONGEST_SETTINGS = 60  # characters; a longer list has a short name
 LONGEST_VARIATION = 30
@@ -167,10 +163,10 @@ def _scope(key: str, activation: str) -> str:
 def read_settings(directory: Path) -> dict[str, str]:
     """Return a run's settings as ``{"a.b": value}``; nothing where there is no configuration."""
     try:
-        config = yaml.load((directory / "config.yaml").read_bytes(), Loader=_LOADER)
-        return {key: _text(value) for key, value in shaping_settings(config).items()}
-    except (OSError, yaml.YAMLError, AttributeError):
+        config = read_config(directory / "config.yaml")
+    except (OSError, ValueError):
         return {}
+    return {key: _text(value) for key, value in shaping_settings(config).items()}
 
 
 def _text(value: Any) -> str:
