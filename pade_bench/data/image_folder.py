@@ -24,7 +24,7 @@ from pade_bench.data.folder import CorruptImageError, FolderSplit, common_class_
 from pade_bench.data.loader import Split
 from pade_bench.data.small_images import SmallImages, fit_size
 from pade_bench.errors import DataError
-from pade_bench.ops.cpu import cache_folder
+from pade_bench.ops.build import cache_folder
 from pade_bench.runs.files import write_atomically
 
 MOST_BYTES = 8 << 30  # of decoded images

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pade_bench.ops import cpu, cuda, reference
+from pade_bench.ops.build import BuildError
 from pade_bench.ops.unit import Unit, check
 
 # A unit is flat here: the dispatcher and autograd see only tensors that are arguments of their own.
@@ -169,7 +170,7 @@ def _compute(operation: str, x: Tensor, *arguments: Any) -> Any:
     if kernel is not None and device not in _unavailable:
         try:
             return getattr(kernel, operation)(*arguments)
-        except (cpu.CpuKernelError, cuda.CudaKernelError) as error:
+        except (BuildError, cuda.CudaKernelError) as error:
             _unavailable.add(device)
             warnings.warn(
                 f"the Padé unit runs in plain torch on this {device} device, many times slower "

@@ -6,12 +6,12 @@ import os
 import pytest
 import torch
 
-from pade_bench.ops import FORMS, Unit, cpu, reference
+from pade_bench.ops import FORMS, Unit, build, cpu, reference
 from pade_bench.ops.unit import compute_dtype
 
 try:
-    cpu.compiler()
-except cpu.CpuKernelError as error:
+    build.compiler()
+except build.BuildError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 # Against the same formulas in float64 on the same (rounded) inputs.
