@@ -12,7 +12,7 @@ import torch
 from pade_bench.errors import PadeBenchError, RunError
 from pade_bench.training.fit import make_data
 from pade_bench.training.module import count_correct
-from pade_bench.training.reload import completed, read_run, rebuild
+from pade_bench.training.reload import read_run, rebuild
 from pade_bench.training.trainer import autocast, set_numerics
 
 Scores = dict[str, float]
@@ -45,10 +45,9 @@ def evaluate(
     record = run.record()
     if record is None or record.get("test_accuracy") is None:
         raise RunError(f"{path} has no recorded accuracy: the run is not finished.")
-    run = completed(run)
     classifier = rebuild(run)
     if data_root is not None:
-        run.config.data.root = data_root
+        run.config.data.arguments["root"] = data_root
     data = make_data(run)
     data.prepare_data()
     data.setup("validate")

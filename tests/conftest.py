@@ -2,32 +2,29 @@
 
 import pytest
 from browser import chromium
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
+from hydra import initialize_config_module
 from synthetic_runs import Runs
 
-from pade_bench.config import schema
-from pade_bench.runs.home import Run
+from pade_bench.config.compose import compose, register
+from pade_bench.runs.chain import chain
 
 
 @pytest.fixture
-def make_run(tmp_path):
-    """Return a function from overrides to the run that they describe, below ``tmp_path``."""
-    schema.register()
+def make_runs(tmp_path):
+    """Return a function from overrides to the runs that they describe, below ``tmp_path``."""
+    register()
 
     def make(*overrides):
-        home = f"runs_dir={tmp_path / 'runs'}"
         with initialize_config_module("pade_bench.configs", version_base="1.3"):
-            config = compose("config", [home, *overrides], return_hydra_config=True)
-            choices = config.hydra.runtime.choices
-            names = {name: choices[name] for name in Run.CHOICES}
-            unchanged = compose(
-                "config", [f"{name}={names[name]}" for name in ("experiment", "activation")]
-            )
-        bare = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        return Run.from_config(bare, unchanged, names)
+            return chain(compose([f"runs_dir={tmp_path / 'runs'}", *overrides]))
 
     return make
+
+
+@pytest.fixture
+def make_run(make_runs):
+    """Return a function from overrides to the run that they describe, below ``tmp_path``."""
+    return lambda *overrides: make_runs(*overrides)[-1]
 
 
 @pytest.fixture

@@ -53,12 +53,16 @@ def imports(path):
 
 
 def layer(module):
+    if module.startswith("hydra_plugins.pade_bench"):
+        return "sweeps"
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[0] == "pade_bench" else None
 
 
 def modules(name):
     path = PACKAGE / name
+    if name == "sweeps":
+        return [*path.rglob("*.py"), *(ROOT / "hydra_plugin").rglob("*.py")]
     return list(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 
 
@@ -121,19 +125,18 @@ def test_every_value_of_a_recipe_says_where_it_comes_from(path):
 def test_the_noise_of_rpau_is_the_networks(make_run):
     for experiment, noise in (("vgg8", 0.01), ("mobilenetv2", 0.01), ("resnet101", 0.1)):
         run = make_run(f"experiment=cifar10_{experiment}", "activation=rpau")
-        assert run.config.activation.noise == noise
+        assert run.config.activation.arguments["noise"] == noise
         assert run.directory.parent.name == "rpau"
     run = make_run("experiment=cifar10_resnet101", "activation=rpau", "activation.noise=0.2")
-    assert run.config.activation.noise == 0.2
-    assert (
-        "noise" not in make_run("experiment=cifar10_resnet101", "activation=pau").config.activation
-    )
+    assert run.config.activation.arguments["noise"] == 0.2
+    run = make_run("experiment=cifar10_resnet101", "activation=pau")
+    assert "noise" not in run.config.activation.arguments
 
 
 def test_the_wheel_works_in_an_empty_folder(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pade_bench", "configs", "kernels"):
+    for name in ("pade_bench", "configs", "hydra_plugin", "kernels"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib.resources
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
-from pade_bench.config.targets import locate
-from pade_bench.errors import ConfigurationError, did_you_mean, one_of
+from pade_bench.config.components import bind, make
+from pade_bench.config.fields import Component, from_plain
+from pade_bench.errors import ConfigurationError, one_of
 
 ActivationFactory = Callable[[], nn.Module]
 
 
 def activation_factory(
-    activation: str | Mapping[str, Any] | ActivationFactory,
+    activation: str | Mapping[str, Any] | Component | ActivationFactory,
     trust: Iterable[str] | None = None,
 ) -> ActivationFactory:
     """Return a callable without arguments that makes a new activation module at each call.
@@ -37,24 +36,10 @@ def activation_factory(
         return activation
     if isinstance(activation, str):
         activation = _read(activation)
-    arguments = dict(activation)
-    target = arguments.pop("_target_", None)
-    if not isinstance(target, str):
-        raise ConfigurationError("activation: its configuration names no class (_target_).")
-    found = locate("activation", target, nn.Module, trust)
-    factory = functools.partial(found, **arguments)
-    signature = inspect.signature(factory.func)
-    for name in arguments:
-        if name not in signature.parameters:
-            raise ConfigurationError(
-                f"activation.{name}: {target} takes {', '.join(signature.parameters) or 'nothing'}."
-                f"{did_you_mean(name, signature.parameters)}"
-            )
-    try:
-        factory()
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"activation: {target} refuses its arguments: {error}") from error
-    return factory
+    if not isinstance(activation, Component):
+        activation = from_plain(Component, activation, "activation")
+    make("activation", activation, nn.Module, trust)  # refuses what cannot be made
+    return bind("activation", activation, nn.Module, trust)
 
 
 def _read(name: str) -> Mapping[str, Any]:

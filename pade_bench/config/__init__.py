@@ -1,1 +1,1 @@
-"""Configurations: which settings there are, and which classes they may name. Without torch."""
+"""Configurations: the settings there are, what they may be, and what they may name. No torch."""

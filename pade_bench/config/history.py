@@ -2,8 +2,8 @@
 
 A stored configuration is read with today's names (:func:`current`), a setting that it lacks counts
 as its default, and the hash and the home of a run are computed from what 0.1 would have stored
-(:func:`historic`). To rename a setting, add a line to :data:`RENAMED`; to add one that shapes the
-result, add its default to :data:`ADDED`.
+(:func:`historic`). To rename a setting, add a line to :data:`RENAMED`; one that is new and shapes
+the result is declared ``added=True`` in ``config/schema.py``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pade_bench.config.fields import declared, default
+from pade_bench.config.schema import Config
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,12 @@ _PADE_UNITS = ("pade_bench.activations.PAU", "pade_bench.activations.RPAU")
 RENAMED: tuple[Renamed, ...] = (Renamed("activation", "denominator", "form", _PADE_UNITS),)
 
 # Settings that 0.1 did not have, by name, and the default with which they change nothing.
-ADDED: dict[str, Any] = {"trainer.tf32": "convolutions"}
+ADDED: dict[str, Any] = {
+    key: default(field) for key, field in declared(Config) if field.metadata["added"]
+}
+
+# Settings that 0.1 stored as floats, also where a whole number was given.
+_FLOATS = ("data.max_rotation",)
 
 
 def current(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +93,7 @@ def current_changes(changes: Mapping[str, Any], activation: str) -> dict[str, An
 def historic(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings, ``{"a.b": value}``, as 0.1 would have stored them."""
     found = {k: v for k, v in settings.items() if k not in ADDED or v != ADDED[k]}
+    found |= {key: float(found[key]) for key in _FLOATS if isinstance(found.get(key), int)}
     for renamed in RENAMED:
         key = f"{renamed.group}.{renamed.new}"
         if key in found and renamed.concerns(settings.get(f"{renamed.group}._target_")):

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+import dataclasses
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-
-from pade_bench.config.schema import PruneConfig
+from pade_bench.config.schema import Config, PruneConfig
 from pade_bench.runs.home import Run
 
+if TYPE_CHECKING:
+    from pade_bench.config.compose import Composed
 
-def chain(config: DictConfig, unchanged: DictConfig, names: Mapping[str, str]) -> list[Run]:
-    """Return the run of a configuration, or for pruning the runs with ever more ``prune.shares``.
 
-    Args:
-        config: the configuration.
-        unchanged: see :meth:`pade_bench.runs.home.Run.from_config`.
-        names: see there.
-    """
-    if config.prune.shares is None:
-        return [Run.from_config(config, unchanged, dict(names))]
-    runs = []
-    for n in range(len(config.prune.shares) + 1):
-        here, standard = copy.deepcopy(config), copy.deepcopy(unchanged)
-        for settings in (here, standard):
-            settings.prune.shares = (settings.prune.shares or [])[:n]
-            if n == 0:  # nothing is pruned yet, so that how it is pruned makes no other run of it
-                settings.prune = OmegaConf.structured(PruneConfig(shares=[]))
-        runs.append(Run.from_config(here, standard, dict(names)))
-    return runs
+def chain(composed: Composed) -> list[Run]:
+    """Return the run of a configuration; for pruning, the runs with ever more ``prune.shares``."""
+    shares = composed.config.prune.shares
+    if shares is None:
+        return [Run.of(composed)]
+    return [
+        Run.of(
+            dataclasses.replace(
+                composed,
+                config=_first(composed.config, n),
+                unchanged=_first(composed.unchanged, n),
+            )
+        )
+        for n in range(len(shares) + 1)
+    ]
+
+
+def _first(config: Config, n: int) -> Config:
+    """Return a configuration with its first ``n`` shares alone."""
+    # Nothing is pruned yet in the first run, so that how it is pruned makes no other run of it.
+    prune = dataclasses.replace(config.prune, shares=(config.prune.shares or [])[:n])
+    return dataclasses.replace(config, prune=prune if n else PruneConfig(shares=[]))

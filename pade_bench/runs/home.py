@@ -22,15 +22,16 @@ import contextlib
 import json
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
 
+from pade_bench.config.fields import declared, flatten, to_plain
 from pade_bench.config.history import completed, current, historic
+from pade_bench.config.schema import Config
 from pade_bench.errors import ConfigurationError, DamagedError, RunError
 from pade_bench.runs import locks
 from pade_bench.runs.config_file import parse, read_config, with_digest
@@ -45,16 +46,15 @@ from pade_bench.runs.files import (
     writing_to,
 )
 
-# Settings that say where and on what a run is made, not which run it is.
+if TYPE_CHECKING:
+    from pade_bench.config.compose import Composed
+
+# Settings that say where and on what a run is made, not which run it is; of the data's arguments,
+# which are known only to its class, those of these names.
 PLACE_SETTINGS = (
+    *(key for key, field in declared(Config) if field.metadata["place"]),
     "data.root",
     "data.workers",
-    "runs_dir",
-    "restart",
-    "dry_run",
-    "fail_fast",
-    "trainer.accelerator",
-    "trainer.progress_bar",
 )
 
 
@@ -62,25 +62,17 @@ PLACE_SETTINGS = (
 class Run:
     """One training run: what it is, the directory that is its home, what it changes."""
 
-    CHOICES: ClassVar = ("experiment", "data", "model", "activation")
-
     directory: Path
     names: dict[str, str]
-    config: DictConfig = field(repr=False)
+    config: Config = field(repr=False)
     changes: dict[str, Any] = field(default_factory=dict)
     trust: tuple[str, ...] | None = None  # of a stored configuration: see config.targets.locate
 
     @classmethod
-    def from_config(cls, config: DictConfig, unchanged: DictConfig, names: dict[str, str]) -> Run:
-        """Describe the run of a composed configuration.
-
-        Args:
-            config: the configuration to train.
-            unchanged: the configuration of the same experiment and activation with no other
-                setting changed; the seed does not matter.
-            names: the chosen ``experiment``, ``data``, ``model`` and ``activation``.
-        """
-        settings, standard = identity(config), identity(unchanged)
+    def of(cls, composed: Composed) -> Run:
+        """Return the run that a composed configuration describes."""
+        config, names = composed.config, composed.names
+        settings, standard = identity(config), identity(composed.unchanged)
         changes = _differences(settings, standard)
         variant = names["activation"]
         if changes:
@@ -249,11 +241,11 @@ class Run:
                 self._refuse_other_settings()
         else:
             self._check_that_settings_can_be_stored()
-            text = OmegaConf.to_yaml(self.config, resolve=True, sort_keys=False)
+            text = yaml.safe_dump(to_plain(self.config), sort_keys=False, allow_unicode=True)
             self.write("config.yaml", with_digest(text))
 
     def _check_that_settings_can_be_stored(self) -> None:
-        for key, value in _flatten(OmegaConf.to_container(self.config, resolve=True)):
+        for key, value in flatten(to_plain(self.config)).items():
             try:
                 parse(yaml.safe_dump({key: value}).encode())
             except (ValueError, yaml.YAMLError) as error:
@@ -288,22 +280,22 @@ class Run:
             (self.directory / name).rename(aside / name)
 
 
-def _pruned_share(config: DictConfig) -> float | None:
-    shares = OmegaConf.select(config, "prune.shares")
+def _pruned_share(config: Config) -> float | None:
+    shares = config.prune.shares
     return None if shares is None else shares[-1] if shares else 0.0
 
 
-def identity(config: DictConfig | Any) -> dict[str, Any]:
+def identity(config: Config) -> dict[str, Any]:
     """Return the settings that shape a run's result, seed excepted, as ``{"a.b": value}``."""
-    return shaping_settings(OmegaConf.to_container(config, resolve=True))
+    return shaping_settings(to_plain(config))
 
 
-def shaping_settings(config: Any) -> dict[str, Any]:
-    """Return the same of a configuration as nested dictionaries, of any version.
+def shaping_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same of a stored configuration, as nested dictionaries, of any version.
 
     A setting that is missing because 0.1 did not have it counts as its default.
     """
-    settings = completed(dict(_flatten(current(config))))
+    settings = completed(flatten(current(config)))
     if settings.get("prune.shares") is None:
         settings = {k: v for k, v in settings.items() if not k.startswith("prune.")}
     return {
@@ -319,12 +311,3 @@ def _differences(settings: dict[str, Any], standard: dict[str, Any]) -> dict[str
         for key in sorted(settings.keys() | standard.keys())
         if settings.get(key) != standard.get(key)
     }
-
-
-def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the settings of nested dictionaries as ``("a.b", value)``."""
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -9,10 +9,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from pade_bench.errors import ConfigurationError
+
+
+def register() -> None:
+    """Make this package's configurations of the launchers the ones that Hydra knows."""
+    Plugins.instance()  # imports the launchers' packages, which store configurations of their own
+    # Those of the same name would be merged with ours.
+    theirs = ConfigStore.instance().repo["hydra"]["launcher"]
+    for name in ("joblib", "ray", "submitit_slurm"):
+        theirs.pop(f"{name}.yaml", None)
 
 
 def require(config: DictConfig) -> None:

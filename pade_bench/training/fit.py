@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from pade_bench.activations import PAU, check_activation
-from pade_bench.activations.factory import activation_factory
-from pade_bench.config.targets import locate
+from pade_bench.activations.factory import ActivationFactory, activation_factory
+from pade_bench.config.components import make
 from pade_bench.data import ImageDataModule
 from pade_bench.errors import DamagedError, PadeBenchError, RunError
 from pade_bench.runs.curves import dump_curves
@@ -79,9 +79,20 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
 
 def make_data(run: Run) -> ImageDataModule:
     """Return the configured data module, with the run's seed."""
-    arguments = dict(run.config.data)
-    kind = locate("data", arguments.pop("_target_"), ImageDataModule, run.trust)
-    return kind(**arguments, seed=run.config.seed)
+    return make("data", run.config.data, ImageDataModule, run.trust, seed=run.config.seed)
+
+
+def make_network(run: Run, activation: ActivationFactory, data: ImageDataModule) -> nn.Module:
+    """Return the configured network, unpruned, for images of the data set."""
+    return make(
+        "model",
+        run.config.model,
+        nn.Module,
+        run.trust,
+        activation=activation,
+        in_channels=data.in_channels,
+        num_classes=data.num_classes,
+    )
 
 
 def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
@@ -94,14 +105,12 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
     config = run.config
     if pruned is None and run.pruned_share and (filters := read_filters(run)):
         pruned = Pruned(filters)
-    factory = activation_factory(dict(config.activation), run.trust)
+    factory = activation_factory(config.activation, run.trust)
     sample = factory()
     check_activation(sample)
     data = make_data(run)
     torch.manual_seed(config.seed)
-    network = locate("model", config.model._target_, nn.Module, run.trust)(
-        activation=factory, in_channels=data.in_channels, num_classes=data.num_classes
-    )
+    network = make_network(run, factory, data)
     if pruned is not None:
         prune(network, type(sample), data, run, pruned)
     return Classifier(

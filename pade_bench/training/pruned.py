@@ -78,7 +78,9 @@ def prune(
     """Give an unpruned network, with its initial weights, the filters of a run in place."""
     keep_filters(network, activation_type, example(data), pruned.filters)
     if run.config.prune.weights == "new":
-        torch.manual_seed(epoch_seed(run.config.seed, len(run.config.prune.shares), "weights"))
+        torch.manual_seed(
+            epoch_seed(run.config.seed, len(run.config.prune.shares or ()), "weights")
+        )
         for module in network.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
                 module.reset_parameters()

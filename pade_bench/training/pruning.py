@@ -30,13 +30,10 @@ def fit_chain(runs: Sequence[Run]) -> list[dict[str, Any]]:
     A run that diverges ends the chain: it leaves no weights to prune by.
 
     Raises:
-        ConfigurationError: a share would take the last filter of a layer, which is named; or the
-            activation takes several channels for one (Maxout), which the paper leaves out.
+        ConfigurationError: as :func:`check_chain`.
         DataError, RunError: as :func:`pade_bench.training.fit`.
     """
-    groups = _groups(runs[0])
-    for run in runs:
-        check_share(groups, run.pruned_share or 0.0)
+    groups = check_chain(runs)
     records: list[dict[str, Any]] = []
     before: Run | None = None
     for run in runs:
@@ -51,9 +48,14 @@ def fit_chain(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return records
 
 
-def _groups(run: Run) -> list[FilterGroup]:
-    """Return the groups of filters of the network before any pruning."""
-    classifier = make_classifier(run)
+def check_chain(runs: Sequence[Run]) -> list[FilterGroup]:
+    """Return the groups of filters of the network before any pruning.
+
+    Raises:
+        ConfigurationError: a share would take the last filter of a layer, which is named; or the
+            activation takes several channels for one (Maxout), which the paper leaves out.
+    """
+    classifier = make_classifier(runs[0])
     kind = classifier.activation_type
     for module in classifier.modules():
         if type(module) is kind and channel_multiplier(module) != 1:
@@ -61,17 +63,19 @@ def _groups(run: Run) -> list[FilterGroup]:
                 f"activation: a network with {kind.__name__} cannot be pruned. Each of its "
                 "channels has several filters; the paper leaves Maxout out too (section 4.4)."
             )
-    return filter_groups(classifier.network, kind, example(make_data(run)))
+    groups = filter_groups(classifier.network, kind, example(make_data(runs[0])))
+    for run in runs:
+        check_share(groups, run.pruned_share or 0.0)
+    return groups
 
 
 def _prune(before: Run, run: Run, groups: Sequence[FilterGroup]) -> Pruned:
     """Return what a run takes from the finished one before it."""
     trained = rebuild(before)
     filters: Filters = read_filters(before) or {g.name: list(range(g.filters)) for g in groups}
-    settings = run.config.prune
-    kept = strongest_filters(
-        trained.network, groups, filters, settings.shares[-1], settings.filter_score
-    )
+    settings, share = run.config.prune, run.pruned_share
+    assert share is not None
+    kept = strongest_filters(trained.network, groups, filters, share, settings.filter_score)
     learned = {}
     if settings.activations == "learned":
         learned = {

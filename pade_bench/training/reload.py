@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from torch import nn
 
 from pade_bench.activations.factory import activation_factory
+from pade_bench.config.compose import parse
 from pade_bench.config.history import current
-from pade_bench.config.schema import Config, validate
-from pade_bench.config.targets import locate, require_trusted
-from pade_bench.errors import PadeBenchError, RunError
+from pade_bench.config.targets import require_trusted
+from pade_bench.errors import ConfigurationError, PadeBenchError, RunError
 from pade_bench.runs.config_file import read_config
 from pade_bench.runs.home import Run
 from pade_bench.training.checkpoint_content import check_history, check_origin, check_weights
 from pade_bench.training.checkpoints import read_checkpoint
-from pade_bench.training.fit import make_classifier, make_data
+from pade_bench.training.fit import make_classifier, make_data, make_network
 from pade_bench.training.module import Classifier
 
 
@@ -47,7 +43,7 @@ def load_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Classif
         ConfigurationError: a class of the configuration lies in another package, does not exist
             or does not fit.
     """
-    return rebuild(completed(read_run(path, trust)))
+    return rebuild(read_run(path, trust))
 
 
 def rebuild(run: Run) -> Classifier:
@@ -90,11 +86,8 @@ def _elements(run: Run) -> int:
     """
     data = make_data(run)
     with torch.device("meta"):
-        network = locate("model", run.config.model._target_, nn.Module, run.trust)(
-            activation=activation_factory(dict(run.config.activation), run.trust),
-            in_channels=data.in_channels,
-            num_classes=data.num_classes,
-        )
+        factory = activation_factory(run.config.activation, run.trust)
+        network = make_network(run, factory, data)
     elements = sum(value.numel() for value in network.state_dict().values())
     if 4 * elements > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise RunError(
@@ -107,43 +100,29 @@ def _elements(run: Run) -> int:
 def read_run(path: str | os.PathLike[str], trust: Iterable[str] = ()) -> Run:
     """Return the run whose home is ``path``, with the settings of its training by today's names.
 
+    Settings have today's names, and their defaults where they did not exist when it was made.
+
     Raises:
-        RunError: there is no readable ``config.yaml``.
+        RunError: there is no readable ``config.yaml``, or it has settings that do not exist any
+            more.
         ConfigurationError: a class that it names is not of a package that is trusted.
     """
     directory = Path(path)
     try:
-        config = read_config(directory / "config.yaml")
+        stored = read_config(directory / "config.yaml")
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{directory} is no run directory: it has no config.yaml.") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{directory / 'config.yaml'} cannot be read: {error}") from error
     for name in ("activation", "model", "data"):
-        group = config.get(name)
+        group = stored.get(name)
         if not isinstance(group, dict):
             raise RunError(f"{directory / 'config.yaml'} has no settings of the {name}.")
         require_trusted(name, group.get("_target_"), trust)
-    return Run(directory, names={}, config=OmegaConf.create(current(config)), trust=tuple(trust))
-
-
-def completed(run: Run) -> Run:
-    """Return the run with defaults for the settings that did not exist when it was made.
-
-    Raises:
-        RunError: it has settings that do not exist any more, or of another type.
-        ConfigurationError: it has a setting with an impossible value.
-    """
-    # The data set's own class has the defaults of its settings.
-    others = OmegaConf.masked_copy(run.config, [str(key) for key in run.config if key != "data"])
     try:
-        settings = OmegaConf.merge(OmegaConf.structured(Config), others)
-        config = OmegaConf.create(OmegaConf.to_container(settings))
-        assert isinstance(config, DictConfig)
-        config.data = run.config.data
-        validate(config)
-    except (OmegaConfBaseException, TypeError) as error:
+        config = parse(current(stored))
+    except ConfigurationError as error:
         raise RunError(
-            f"{run.directory / 'config.yaml'} is of another version of pade_bench: "
-            f"{str(error).splitlines()[0]}"
+            f"{directory / 'config.yaml'} is of another version of pade_bench: {error}"
         ) from error
-    return dataclasses.replace(run, config=config)
+    return Run(directory, names={}, config=config, trust=tuple(trust))

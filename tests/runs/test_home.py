@@ -8,31 +8,40 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
+from pade_bench.config.compose import Composed, parse
+from pade_bench.config.fields import to_plain
 from pade_bench.errors import ConfigurationError, DamagedError, RunError
 from pade_bench.runs import files, home
 from pade_bench.runs.config_file import with_digest
 from pade_bench.runs.files import write_atomically
 from pade_bench.runs.home import Run
 
-SETTINGS = {
-    "data": {"_target_": "d", "root": "data"},
-    "optim": {"weights": {"lr": 0.1}},
-    "trainer": {"max_epochs": 3, "accelerator": "auto", "progress_bar": True},
-    "seed": 0,
-    "restart": False,
-}
 NAMES = {"experiment": "exp", "data": "d", "model": "m", "activation": "pau"}
 
 
-def make(tmp_path, **changes):
-    """Return a run of SETTINGS with some changed, given as a__b=value."""
-    unchanged = OmegaConf.create({**SETTINGS, "runs_dir": "runs"})
-    config = OmegaConf.create({**SETTINGS, "runs_dir": str(tmp_path)})
+def settings(tmp_path, **changes):
+    """Return a configuration with some settings changed, given as a__b=value."""
+    group = {"lr": 0.1}
+    plain = {
+        "data": {"_target_": "d", "root": "data"},
+        "model": {"_target_": "m"},
+        "activation": {"_target_": "a"},
+        "optim": {"optimizer": "sgd", "weights": group, "pade_coefficients": group},
+        "trainer": {"max_epochs": 3},
+        "runs_dir": str(tmp_path),
+    }
+    config = OmegaConf.create(plain)
     for key, value in changes.items():
         OmegaConf.update(config, key.replace("__", "."), value)
-    return Run.from_config(config, unchanged, NAMES)
+    return parse(config)
+
+
+def make(tmp_path, **changes):
+    """Return a run with some settings changed."""
+    return Run.of(Composed(settings(tmp_path, **changes), settings("runs"), NAMES))
 
 
 def finish(run, accuracy=50.0):
@@ -52,9 +61,19 @@ def test_changed_settings_give_another_home_whatever_their_order(tmp_path):
     assert a.directory != make(tmp_path, optim__weights__lr=0.2).directory
 
 
-@pytest.mark.parametrize("key", [k for k in home.PLACE_SETTINGS if k != "runs_dir"])
+PLACES = {
+    "data.root": "other", "data.workers": 3, "trainer.accelerator": "cpu",
+    "trainer.progress_bar": False, "restart": True, "dry_run": True, "fail_fast": True,
+}  # fmt: skip
+
+
+def test_where_a_run_is_made_are_settings_of_place():
+    assert {*PLACES, "runs_dir"} == set(home.PLACE_SETTINGS)
+
+
+@pytest.mark.parametrize("key", PLACES)
 def test_where_a_run_is_made_does_not_change_its_home(tmp_path, key):
-    elsewhere = make(tmp_path, **{key.replace(".", "__"): "other"})
+    elsewhere = make(tmp_path, **{key.replace(".", "__"): PLACES[key]})
     assert elsewhere.directory == make(tmp_path).directory
     assert elsewhere.config_hash == make(tmp_path).config_hash
 
@@ -64,10 +83,10 @@ def test_a_run_made_before_a_setting_was_renamed_keeps_its_home_and_hash(tmp_pat
     run = make_run("activation=pau", "activation.form=sum_of_abs")
     assert run.directory == tmp_path / "runs/digits_lenet/pau-4e0f6308/seed0"
     assert run.config_hash == "b9d568a103871c74881a661f67c2719da1790ccb0370dc972a71f1cd5b51db48"
-    old = OmegaConf.create(OmegaConf.to_container(run.config, resolve=True))
-    old.activation.denominator = old.activation.pop("form")
+    old = to_plain(run.config)
+    old["activation"]["denominator"] = old["activation"].pop("form")
     run.directory.mkdir(parents=True)
-    OmegaConf.save(old, run.directory / "config.yaml")
+    (run.directory / "config.yaml").write_text(yaml.safe_dump(old))
     finish(run)  # not refused for other settings
     assert run.record()["test_accuracy"] == 50.0
 
@@ -86,9 +105,8 @@ def test_a_record_is_read_back(tmp_path):
 
 def test_a_home_with_other_settings_is_refused_with_the_difference(tmp_path):
     finish(make(tmp_path))
-    config = OmegaConf.create({**SETTINGS, "runs_dir": str(tmp_path)})
-    config.optim.weights.lr = 0.7
-    edited = Run.from_config(config, config, NAMES)  # as if the experiment's file had been edited
+    config = settings(tmp_path, optim__weights__lr=0.7)
+    edited = Run.of(Composed(config, config, NAMES))  # as if the experiment's file had been edited
     for attempt in (edited.record, lambda: edited.claim().__enter__()):
         with pytest.raises(RunError, match=r"optim\.weights\.lr was 0\.1, is 0\.7"):
             attempt()

@@ -12,7 +12,8 @@ from pade_bench.evaluate import evaluate
 from pade_bench.report.__main__ import main as report
 from pade_bench.runs.records import read_runs
 
-RUNS = Path(__file__).parents[1] / "runs_of_0_1" / "runs.tar.xz"
+DATA = Path(__file__).parents[1] / "runs_of_0_1"
+PLACES = json.loads((DATA / "homes.json").read_text())
 ON = "trainer.accelerator=cpu"
 FINISHED = ("activation=pau", "trainer.max_epochs=1", ON)
 INTERRUPTED = (
@@ -24,10 +25,18 @@ HOMES = {FINISHED: "pau-989e4b7a", INTERRUPTED: "pau-93c04ab4"}
 LOSSES = [2.2964390228420144, 2.0183977480140425, 0.7004986465516485]
 
 
+@pytest.mark.parametrize("command", PLACES)
+def test_a_run_has_the_home_and_the_hash_that_0_1_gave_it(command, make_run, tmp_path):
+    today = command.replace("activation.denominator=", "activation.form=")
+    run = make_run(*today.split())
+    assert str(run.directory.relative_to(tmp_path)) == PLACES[command]["home"]
+    assert run.config_hash == PLACES[command]["config_hash"]
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Return a folder with the runs below ``runs``."""
-    with tarfile.open(RUNS) as archive:
+    with tarfile.open(DATA / "runs.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from pade_bench.runs import locks
-from pade_bench.runs.chain import chain
 from pade_bench.sweeps.jobs import Job, listing, summary, survey
 
 
@@ -106,13 +105,12 @@ def test_the_listing_says_what_each_job_does_and_what_is_left(make_job):
 
 
 @pytest.fixture
-def make_chain(make_run):
+def make_chain(make_runs):
     """Return a job of three runs, one after another with ever fewer filters, and these runs."""
 
     def make():
         overrides = ("experiment=prune_digits_lenet", "prune.shares=[10,20]")
-        run, standard = make_run(*overrides), make_run(overrides[0])
-        runs = chain(run.config, standard.config, run.names)
+        runs = make_runs(*overrides)
         return Job.of(runs, overrides), runs
 
     return make

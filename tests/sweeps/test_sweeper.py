@@ -10,7 +10,6 @@ from command_line import pade_bench
 from omegaconf import OmegaConf
 
 from pade_bench.errors import ConfigurationError
-from pade_bench.report import paper
 from pade_bench.sweeps import launchers
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -28,17 +27,6 @@ def settings(sweep):
     sweeper = yaml.safe_load((CONFIGS / "sweep" / f"{sweep}.yaml").read_text())["sweeper"]
     params = {key: str(value).split(",") for key, value in sweeper["params"].items()}
     return params, sweeper.get("exclude", [])
-
-
-@pytest.mark.parametrize("table", [t for t in paper.TABLES if t.key in SWEEPS], ids=lambda t: t.key)
-def test_a_sweep_has_the_cells_and_seeds_of_its_table(table):
-    params, exclude = settings(table.key)
-    assert params == {
-        "seed": [str(seed) for seed in range(table.seeds)],
-        "experiment": list(table.experiments),
-        "activation": list(table.activations),
-    }
-    assert exclude == [{"experiment": e, "activation": a} for e, a in table.left_out]
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
@@ -101,13 +89,35 @@ def test_dry_run_is_for_a_single_run_too(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_run_would_refuse_the_sweep_refuses_first_and_a_plan_too(tmp_path):
+    for sweep in (["data.batch_size=8,0"], ["data.batch_size=8,0", "dry_run=true"]):
+        result = pade_bench("-m", "activation=relu", *sweep, cwd=tmp_path)
+        assert result.returncode == 2
+        assert result.stderr == "pade_bench: data.batch_size=0: must be at least 1.\n"
+    pruned = ("experiment=prune_digits_lenet", "prune.shares=[10,95]", "dry_run=true")
+    result = pade_bench("-m", *pruned, cwd=tmp_path)
+    assert "95 % of the 6 filters of layer 0 would be all of them" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_that_restarts_moves_what_is_there_aside(tmp_path):
+    sweep = ("-m", "activation=relu", "seed=0,1", "trainer.max_epochs=1")
+    assert pade_bench(*sweep, cwd=tmp_path).returncode == 0
+    result = pade_bench(*sweep, "restart=true", "seed=1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "1 job: 1 finished" in result.stdout
+    records = {p.parent.name.partition("-")[0] for p in tmp_path.glob("runs/*/*/*/record.json")}
+    assert records == {"seed0", "seed1", "seed1.before"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["sweep=tabel2"], "Did you mean 'table2'?"),
         (["-m", "sweep=table2,smoke"], "sweep=table2,smoke: a sweep has one value of it"),
         (["-m", "sweep=smoke", "seed=0,-1"], "seed=-1: must be a whole number"),
-        (["-m", "sweep=smoke", "seed=0,one"], "seed: Value 'one'"),
+        (["-m", "sweep=smoke", "seed=0,one"], "seed=one: must be a whole number"),
+        (["-m", "sweep=smoke", "optim.weights.lr=interval(0,1)"], "a sweep needs single values"),
         (["-m", "sweep=smoke", "activation=relu,pua"], "Did you mean 'pau'?"),
         (["-m", "sweep=smoke", "hydra/launcher=jobli"], "Did you mean 'joblib'?"),
         (["-m", "sweep=smoke", "trainer=ddp"], "python -m pade_bench seed=0 experiment=digits"),

@@ -1,6 +1,7 @@
 """What a record says of the device is true of the device that trained."""
 
 import ctypes
+import dataclasses
 import json
 import sys
 from types import SimpleNamespace
@@ -9,9 +10,10 @@ import pytest
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
+from pade_bench.config.compose import parse
+from pade_bench.config.fields import to_plain
 from pade_bench.errors import ConfigurationError
 from pade_bench.evaluate import evaluate
-from pade_bench.runs.chain import chain
 from pade_bench.training import fit, provenance
 from pade_bench.training.pruning import fit_chain
 
@@ -41,10 +43,9 @@ def asked(monkeypatch):
     return found
 
 
-def test_what_follows_the_training_asks_the_device_that_trained(make_run, asked):
-    run = make_run("experiment=prune_digits_lenet", "trainer.max_epochs=1", "prune.shares=[30]")
-    standard = make_run("experiment=prune_digits_lenet")
-    fit_chain(chain(run.config, standard.config, run.names))
+def test_what_follows_the_training_asks_the_device_that_trained(make_runs, asked):
+    settings = ("experiment=prune_digits_lenet", "trainer.max_epochs=1", "prune.shares=[30]")
+    fit_chain(make_runs(*settings))
     assert asked == {name: [TRAINED] * 2 for name in ("measure", "costs", "provenance")}
 
 
@@ -76,9 +77,9 @@ def test_tf32_is_allowed_where_a_run_says(value, convolutions, matmul, tiny_run,
 
 def test_tf32_as_in_torch_is_the_run_it_was_before_there_was_the_setting(tiny_run):
     run, other = tiny_run(), tiny_run("trainer.tf32=none")
-    before = run.config.copy()
-    del before.trainer.tf32
-    assert type(run)(run.directory, run.names, before).config_hash == run.config_hash
+    before = to_plain(run.config)
+    del before["trainer"]["tf32"]
+    assert dataclasses.replace(run, config=parse(before)).config_hash == run.config_hash
     assert other.config_hash != run.config_hash
     assert other.changes["trainer.tf32"] == "none"
 

@@ -9,7 +9,6 @@ import torch
 from pade_bench import load_run
 from pade_bench.errors import ConfigurationError, RunError
 from pade_bench.evaluate import evaluate
-from pade_bench.runs.chain import chain
 from pade_bench.training.fit import make_classifier
 from pade_bench.training.module import Classifier
 from pade_bench.training.pruned import Pruned, read_filters
@@ -19,15 +18,9 @@ SHORT = ("experiment=prune_digits_lenet", "trainer.max_epochs=2", "prune.shares=
 
 
 @pytest.fixture
-def make_chain(make_run):
+def make_chain(make_runs):
     """Return a function from overrides to the runs of a chain."""
-
-    def make(*overrides):
-        run = make_run(*SHORT, *overrides)
-        standard = make_run("experiment=prune_digits_lenet")
-        return chain(run.config, standard.config, run.names)
-
-    return make
+    return lambda *overrides: make_runs(*SHORT, *overrides)
 
 
 def weights(run):

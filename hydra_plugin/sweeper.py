@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.errors import ConfigCompositionException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-from pade_bench.config import schema
+from pade_bench.config.compose import Composed, compose, search_path
+from pade_bench.config.fields import flatten, to_plain
+from pade_bench.config.schema import parse_seed
 from pade_bench.errors import ConfigurationError, SweepError
 from pade_bench.runs.chain import chain
 from pade_bench.runs.files import writing_to
@@ -29,6 +30,8 @@ from pade_bench.sweeps.outcome import Follower, conclude, outcome, table
 
 # Settings of the sweep, not of its jobs.
 _OF_THE_SWEEP = ("sweep", "dry_run", "fail_fast", "restart")
+# States of a job in which it is started.
+_TO_DO = ("missing", "failed", "interrupted")
 # How often the jobs that are left are launched anew when a launcher itself gave up.
 _LAUNCHES = 3
 
@@ -67,15 +70,23 @@ class PadeBenchSweeper(Sweeper):
         launchers.require(self.config)
         found = self._jobs(arguments)
         jobs = [job for job, _ in found]
+        states = survey(jobs)
+        to_do = [self.config.restart or state.state in _TO_DO for state in states]
+        left = list(itertools.compress(jobs, to_do))
+        if left:
+            # Imported here, because a list of finished runs must not wait for torch.
+            from pade_bench.training.preflight import check
+
+            check(itertools.compress([runs for _, runs in found], to_do))
         if self.config.dry_run:
             return print(plan(jobs))
         if self.config.restart:
             # Once and here, not by each job: one that is preempted has to resume.
             for run in (run for _, runs in found for run in runs):
-                with run.claim():
+                config = dataclasses.replace(run.config, restart=True)
+                with dataclasses.replace(run, config=config).claim():
                     pass
-        states = survey(jobs)
-        left = [s.job for s in states if s.state in ("missing", "failed", "interrupted")]
+            states = survey(jobs)
         if left:
             logs = Path(self.config.hydra.sweep.dir)
             with writing_to(logs):
@@ -134,7 +145,7 @@ class PadeBenchSweeper(Sweeper):
                     "trainer=ddp: a run of several processes is started by itself, not in a sweep: "
                     f"python -m pade_bench {shlex.join(overrides)}"
                 )
-            settings: dict[Any, Any] = {**run.config, **run.names}
+            settings = {**flatten(to_plain(run.config)), **run.names}
             if any(all(str(settings.get(k)) == str(v) for k, v in c.items()) for c in self.exclude):
                 excluded += 1
             else:
@@ -147,6 +158,7 @@ class PadeBenchSweeper(Sweeper):
 
     def _runs(self, arguments: Sequence[str]) -> Iterator[tuple[list[str], list[Run]]]:
         """Yield every combination of values, as the overrides of a job and its runs."""
+        assert self.config is not None
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         params = [f"{key}={value}" for key, value in self.params.items()]
@@ -156,39 +168,32 @@ class PadeBenchSweeper(Sweeper):
                 overrides.append(override)
             elif override.is_sweep_override():
                 raise ConfigurationError(f"{override.input_line}: a sweep has one value of it.")
-        compose = functools.cache(self._compose)
-        for combination in BasicSweeper.split_arguments(overrides, None)[0]:
+        searched = search_path(self.config.hydra)
+        composed = functools.cache(lambda *overrides: compose([*searched, *overrides]))
+        # The last value that is given for a setting counts, at the place of the first.
+        values = {o.get_key_element(): _values(o) for o in overrides}
+        for combination in itertools.product(*values.values()):
             # Composing takes a tenth of a second, and seeds differ in one number.
             seed = [o for o in combination if o.startswith("seed=")]
-            config, unchanged, names = compose(tuple(o for o in combination if o not in seed))
+            found: Composed = composed(*(o for o in combination if o not in seed))
             if seed:
-                _set_seed(config, seed[0].removeprefix("seed="))
-            yield combination, chain(_without_hydra(config), unchanged, names)
-
-    def _compose(self, overrides: tuple[str, ...]) -> tuple[DictConfig, DictConfig, dict[str, str]]:
-        """Return a configuration, one with nothing changed, and the names of its choices."""
-        assert self.config is not None
-        assert self.hydra_context is not None
-        loader = self.hydra_context.config_loader
-        config = loader.load_sweep_config(self.config, list(overrides))
-        names = {name: config.hydra.runtime.choices[name] for name in Run.CHOICES}
-        unchanged = _without_hydra(config)
-        standard = [f"{name}={names[name]}" for name in ("experiment", "activation")]
-        if set(overrides) - set(standard):
-            unchanged = _without_hydra(loader.load_sweep_config(self.config, standard))
-        return config, unchanged, names
+                number = parse_seed(seed[-1].removeprefix("seed="))
+                found = dataclasses.replace(
+                    found, config=dataclasses.replace(found.config, seed=number)
+                )
+            yield list(combination), chain(found)
 
 
-def _without_hydra(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-
-
-def _set_seed(config: DictConfig, value: str) -> None:
-    try:
-        config.seed = value
-    except OmegaConfBaseException as error:
-        raise ConfigCompositionException(str(error)) from error
-    schema.validate(config)
+def _values(override: Override) -> list[str]:
+    """Return an override as often as it has values: ``["seed=0", "seed=1"]``."""
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return [f"{key}={override.get_value_element_as_str()}"]
+    if not override.is_discrete_sweep():
+        raise ConfigurationError(
+            f"{override.input_line}: a sweep needs single values, such as {key}=0.1,0.2."
+        )
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
 def _options(config: DictConfig) -> list[str]:
@@ -198,14 +203,4 @@ def _options(config: DictConfig) -> list[str]:
         for source in config.hydra.runtime.config_sources
         if source.provider == "command-line"
     ]
-    return folders + [o for o in config.hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
-
-
-def register() -> None:
-    """Make the sweeper known to Hydra, and the launchers' configurations of this package."""
-    # Hydra takes plugins from the package hydra_plugins alone.
-    Plugins.instance().class_name_to_class["hydra_plugins.pade_bench.Sweeper"] = PadeBenchSweeper
-    # Those of the same name that the launchers' own packages bring would be merged with ours.
-    theirs = ConfigStore.instance().repo["hydra"]["launcher"]
-    for name in ("joblib", "ray", "submitit_slurm"):
-        theirs.pop(f"{name}.yaml", None)
+    return folders + search_path(config.hydra)

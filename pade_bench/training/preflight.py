@@ -1,0 +1,46 @@
+"""Refusing what cannot be trained before anything of it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from pade_bench.activations import check_activation
+from pade_bench.activations.factory import activation_factory
+from pade_bench.runs.home import Run
+from pade_bench.training.fit import make_data, make_network
+from pade_bench.training.optimizers import make_optimizer
+from pade_bench.training.pruning import check_chain
+
+
+def check(jobs: Iterable[Sequence[Run]]) -> None:
+    """Make whatever the settings of some jobs describe, without its memory and without any data.
+
+    What a machine has is not looked at: a job may run on another one.
+
+    Args:
+        jobs: the runs of each; those that differ in their seed alone are made once.
+
+    Raises:
+        ConfigurationError: training would refuse one of them.
+    """
+    checked: set[str] = set()
+    for runs in jobs:
+        config = runs[-1].config
+        settings = repr([config.data, config.model, config.activation, config.optim, config.prune])
+        if settings not in checked:
+            _check(runs)
+            checked.add(settings)
+
+
+def _check(runs: Sequence[Run]) -> None:
+    run = runs[0]
+    factory = activation_factory(run.config.activation, run.trust)
+    check_activation(factory())
+    data = make_data(run)
+    with torch.device("meta"):
+        network = make_network(run, factory, data)
+    make_optimizer(network, run.config.optim)
+    if run.pruned_share is not None:
+        check_chain(runs)
