@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pade_bench.ops import cpu, cuda, reference
+from pade_bench.ops import cpu, cuda, inductor, reference
 from pade_bench.ops.build import BuildError
 from pade_bench.ops.unit import Unit, check
 
@@ -31,8 +31,6 @@ _ARGUMENTS = (
     "Tensor x, Tensor numerator, Tensor denominator, str form, Tensor? noise_state, float noise"
 )
 _library = torch.library.Library("pade_bench", "DEF")
-_library.define(f"pau({_ARGUMENTS}) -> Tensor")
-_library.define(f"pau_backward(Tensor grad, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
 
 _KERNELS = {"cpu": cpu, "cuda": cuda}
 _unavailable: set[str] = set()  # types of device whose kernel failed: asked once in a process
@@ -107,7 +105,10 @@ def _apply_unusual(x: Tensor, unit: Unit) -> Tensor:
     check(x, unit)
     exporting = torch.compiler.is_exporting()
     if torch.compiler.is_compiling() and not exporting:
-        return torch.ops.pade_bench.pau(x, *unit)
+        # RPAU in training stays opaque to Inductor: its noise needs the kernel's generator.
+        fuses = unit.noise_state is None
+        name = inductor.fusing_operator(_define_forward) if fuses else "pau"
+        return getattr(torch.ops.pade_bench, name)(x, *unit)
     if not (exporting or _is_transformed()) and _knows_operators(x):
         return torch.ops.pade_bench.pau(x, *unit)
     if x.is_nested:
@@ -217,12 +218,20 @@ def _fake_backward(
     return torch.empty_like(x), torch.empty_like(numerator), torch.empty_like(denominator)
 
 
-for _name, _implementation, _fake, _gradient in (
-    ("pau", _forward, _fake_forward, _differentiate),
-    ("pau_backward", _backward, _fake_backward, _differentiate_twice),
-):
-    _library.impl(_name, _implementation, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"pade_bench::{_name}", _fake, lib=_library)
+def _register(name: str, implementation: Any, fake: Any, gradient: Any) -> None:
+    _library.impl(name, implementation, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"pade_bench::{name}", fake, lib=_library)
     torch.library.register_autograd(
-        f"pade_bench::{_name}", _gradient, setup_context=_keep, lib=_library
+        f"pade_bench::{name}", gradient, setup_context=_keep, lib=_library
     )
+
+
+def _define_forward(name: str) -> None:
+    """Define an operator that maps x to F(x)."""
+    _library.define(f"{name}({_ARGUMENTS}) -> Tensor")
+    _register(name, _forward, _fake_forward, _differentiate)
+
+
+_define_forward("pau")
+_library.define(f"pau_backward(Tensor grad, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
+_register("pau_backward", _backward, _fake_backward, _differentiate_twice)
