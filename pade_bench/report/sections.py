@@ -32,7 +32,7 @@ from pade_bench.runs.files import digest
 from pade_bench.runs.names import file_name
 
 # A group takes some 30 ms of drawing in each kind of figure, and as many kB of the page.
-GROUPS_DRAWN = 200
+GROUPS_DRAWN = 150
 _LEARNED = (
     "Of the first finished seed; behind is the density of each layer's inputs. Where the noise is "
     "small, as RPAU's 1 % is, its band is no wider than the line."

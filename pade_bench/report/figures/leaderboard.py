@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pade_bench.report.figures.style import GRAY, OTHERS, Look, in_color, look
+from pade_bench.report.figures.style import GRAY, OTHERS, Look, arrange, in_color, look
 from pade_bench.report.groups import Changes
 from pade_bench.report.leaderboard import Board, Entry
 from pade_bench.report.names import REFERENCE
@@ -23,8 +25,10 @@ def dots(board: Board) -> Figure | None:
     entries = [e for e in board.entries if e.summary]
     if not entries:
         return None
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.24 * len(entries)), layout="constrained")
-    panel = figure.subplots()
+    figure, panel = _figure(
+        height=0.3 + 0.24 * len(entries),
+        left=0.2 + 0.075 * max(len(e.group.label) for e in entries),
+    )
     low, high = _limits(entries)
     colored = in_color(board.groups)
     for y, entry in enumerate(entries):
@@ -54,13 +58,16 @@ def time_and_accuracy(board: Board) -> Figure | None:
     entries = [e for e in board.entries if e.summary and e.group.seconds_per_epoch]
     if not entries:
         return None
-    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
-    panel = figure.subplots()
     low, high = _limits(entries)
     handles: dict[str, Line2D] = {}
     colored = in_color(board.groups)
-    longest = max(entry.group.training_seconds or 0.0 for entry in entries)
-    unit, name = next((u, n) for u, n in _UNITS if longest >= 2 * u or u == 1)
+    n_names = len({e.group.label if e.group.kind in colored else OTHERS for e in entries})
+    longest = max(len(e.group.label) for e in entries if e.group.kind in colored)
+    columns = max(1, min(4, int(WIDTH / (0.45 + 0.08 * longest))))
+    rows = math.ceil(n_names / columns)
+    figure, panel = _figure(height=2.9, left=0.7, below=0.1 + 0.2 * rows)
+    most = max(entry.group.training_seconds or 0.0 for entry in entries)
+    unit, name = next((u, n) for u, n in _UNITS if most >= 2 * u or u == 1)
     for entry in reversed(entries):
         style, color = _look(entry, colored)
         group, summary = entry.group, entry.summary
@@ -80,9 +87,19 @@ def time_and_accuracy(board: Board) -> Figure | None:
     panel.set_ylabel("test accuracy (%)")
     panel.set_title(board.title, loc="left")
     names = sorted(handles, key=lambda name: (name == OTHERS, -list(handles).index(name)))
-    figure.legend([handles[n] for n in names], names, loc="outside lower center", ncols=4,
+    figure.legend([handles[n] for n in names], names, loc="lower center", ncols=columns,
                   handlelength=1)  # fmt: skip
     return figure
+
+
+def _figure(height: float, left: float, below: float = 0.0) -> tuple[Figure, Axes]:
+    """Return a figure with one panel of a height, all in inches, with room for labels around."""
+    whole = 0.3 + height + 0.5 + below
+    figure = Figure(figsize=(WIDTH, whole))
+    panels = figure.subplots(1, 1, squeeze=False)
+    # Asked to find out by itself what room it needs, matplotlib takes as long as for drawing.
+    arrange(figure, panels, left, 0.1, 0.5 + below, 0.3, 0.0, 0.0)
+    return figure, panels[0, 0]
 
 
 def _look(entry: Entry, colored: set[tuple[str, Changes]]) -> tuple[Look, str]:
