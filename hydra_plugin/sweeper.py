@@ -26,7 +26,7 @@ from pade_bench.runs.files import writing_to
 from pade_bench.runs.home import Run
 from pade_bench.sweeps import isolated, launchers
 from pade_bench.sweeps.jobs import Job, plan, summary, survey
-from pade_bench.sweeps.outcome import Follower, conclude, outcome, table
+from pade_bench.sweeps.outcome import Follower, conclude, outcome, print_ranking, table
 
 # Settings of the sweep, not of its jobs.
 _OF_THE_SWEEP = ("sweep", "dry_run", "fail_fast", "restart")
@@ -97,8 +97,10 @@ class PadeBenchSweeper(Sweeper):
             finally:  # also when it is interrupted
                 states = [outcome(state, logs) for state in survey(jobs)]
                 print(f"\n{table(states)}", flush=True)
+                print_ranking(jobs)
         else:
             print(table(states))
+            print_ranking(jobs)
         conclude(states)
 
     def _launch(self, jobs: Sequence[Job], logs: Path) -> None:

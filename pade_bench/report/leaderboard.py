@@ -85,7 +85,7 @@ def _board(groups: Sequence[Group]) -> Board:
         Entry(
             group,
             group.summary(),
-            t_interval(group.accuracies),
+            _interval(group.accuracies),
             time_ratio(group, reference),
         )
         for group in groups
@@ -98,6 +98,12 @@ def _board(groups: Sequence[Group]) -> Board:
     entries.sort(key=order)
     seeds = len({run.seed for group in groups for run in group.runs})
     return Board(tuple(entries), seeds, verdict([entry.group for entry in entries]))
+
+
+def _interval(accuracies: Sequence[float]) -> Interval | None:
+    interval = t_interval(accuracies)
+    # The interval of two or three seeds can be wider than what there is.
+    return interval and (max(interval[0], 0.0), min(interval[1], 100.0))
 
 
 def _reference(groups: Iterable[Group]) -> Group | None:

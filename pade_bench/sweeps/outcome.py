@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pade_bench.errors import RunHeldError, SweepError
+from pade_bench.report.grouping import group_runs
+from pade_bench.report.tables.terminal import print_leaderboard
+from pade_bench.runs.records import read_runs
 from pade_bench.runs.state import DONE
 from pade_bench.sweeps.isolated import ENDED, ending, log_path
 from pade_bench.sweeps.jobs import Job, JobState, listing, summary
@@ -87,6 +90,14 @@ def table(states: Sequence[JobState]) -> str:
     """Return the jobs that have no result, and how many jobs there are of each state."""
     lacking = [s for s in states if s.state not in DONE]
     return "\n".join([*([listing(lacking), ""] if lacking else []), summary(states)])
+
+
+def print_ranking(jobs: Sequence[Job]) -> None:
+    """Print which activation is ahead among the runs of the jobs that have a result."""
+    homes = {home for job in jobs for home in job.homes}
+    found = [read_runs(runs_dir)[0] for runs_dir in {job.runs_dir for job in jobs}
+             if runs_dir.is_dir()]  # fmt: skip
+    print_leaderboard(group_runs(run for runs in found for run in runs if run.directory in homes))
 
 
 def conclude(states: Sequence[JobState]) -> None:

@@ -57,6 +57,7 @@ def test_one_failed_and_one_killed_job_take_nothing_with_them(launcher, setting,
     code, output = place.run(*sweep, *([setting] if setting else []), MENDED="1")
     assert code == 0, output
     assert "4 jobs: 4 finished" in output
+    assert "95 % interval" in output[output.index("4 jobs: 4 finished") :]
     assert output.count("resuming after epoch 1 of 2") == 2
     results = place.results()
     for key, written in before.items():
