@@ -2,7 +2,9 @@
 
 import json
 
-from pade_bench.compare import main
+from pade_bench.compare import main, published
+from pade_bench.runs.config_file import read_config
+from pade_bench.runs.records import read_runs
 
 
 def test_the_ranking_and_the_sentence_are_printed(runs, capsys):
@@ -77,3 +79,22 @@ def test_of_many_settings_the_first_are_shown(runs, capsys):
     out = capsys.readouterr().out
     assert out.count("activation  ") == 10
     assert "2 more rankings of other settings" in out
+
+
+def test_the_published_runs_answer_before_anybody_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["--published", "--experiment", "mnist_lenet", "--set", "trainer.max_epochs=100"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "PAU is ahead of ReLU by 0.12 points over 5 seeds" in out
+
+
+def test_every_published_record_has_its_checksum_and_its_configuration():
+    homes = [path.parent for path in published().rglob("record.json")]
+    assert len(homes) >= 10
+    results, problems = read_runs(published())
+    assert (len(results), problems) == (len(homes), [])
+    for home in homes:
+        assert "checksum" in json.loads((home / "record.json").read_text())
+        assert read_config(home / "config.yaml")

@@ -136,7 +136,7 @@ def test_the_noise_of_rpau_is_the_networks(make_run):
 def test_the_wheel_works_in_an_empty_folder(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pade_bench", "configs", "hydra_plugin", "kernels"):
+    for name in ("pade_bench", "configs", "hydra_plugin", "kernels", "results"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -166,3 +166,9 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix in (".yaml", ".h", ".cu", ".cpp"):
                 assert path.name in shipped, path
+    answer = subprocess.run(
+        [sys.executable, "-m", "pade_bench.compare", "--published"],
+        cwd=empty, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert "PAU" in answer.stdout

@@ -81,7 +81,7 @@ def time_and_accuracy(board: Board) -> Figure | None:
         )  # fmt: skip
         handles[group.label if group.kind in colored else OTHERS] = dot
     panel.set_ylim(low, high)
-    panel.set_xlim(left=0)
+    panel.set_xlim(0, 1.08 * most / unit)
     panel.xaxis.set_major_locator(MaxNLocator(5))
     panel.set_xlabel(f"training time of a run ({name})")
     panel.set_ylabel("test accuracy (%)")

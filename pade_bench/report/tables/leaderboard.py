@@ -58,9 +58,9 @@ def board_notes() -> list[str]:
         "epoch in seconds, test pass included; × ReLU: as a ratio to ReLU's, where both ran on "
         "the same device with as many threads.",
         "The first is compared with each other by a paired t-test over their common seeds, with "
-        f"Holm's correction; the seeds it would take are for a chance of {POWER:.0%} to find a "
-        "difference as large as the one seen, which, being the largest of several, tends to be "
-        "too large.",
+        "Holm's correction; the seeds it would take are for a chance of "
+        f"{100 * POWER:.0f} % to find a difference as large as the one seen, which, being the "
+        "largest of several, tends to be too large.",
     ]
 
 

@@ -62,7 +62,7 @@ def _notes(comparisons: Sequence[Comparison], found: Scores) -> list[str]:
         "; Δ in percentage points. Wilcoxon's signed-rank "
         f"test, two-sided, exact up to {EXACT_PAIRS} pairs, ties after Pratt: it is paired and "
         "does not take differences of accuracies close to 100 % for normal. Holm's correction "
-        f"over all {len(comparisons)} comparisons of this table. Bold: p ≤ {ALPHA}. Seeds repeat "
+        f"for {count(len(comparisons), 'comparison')}. Bold: p ≤ {ALPHA}. Seeds repeat "
         "the same experiments, so the conclusion is about these experiments, not about others."
     ]
     if (least := smallest_p(most, len(comparisons))) > ALPHA:
