@@ -118,6 +118,8 @@ class Across:
     test error of the reference in the same experiment: below 1 is better. ``improvement`` is
     the chance that a run is better than one of the reference. The intervals are a stratified
     bootstrap's: runs are drawn anew within each experiment. A diverged run has an error of 100 %.
+    ``corrected_interval`` is that of ``improvement`` with Bonferroni's correction for the
+    activations that ran in all of the experiments: the best of many looks good by chance.
     """
 
     label: str
@@ -127,6 +129,7 @@ class Across:
     error_interval: Interval
     improvement: float
     improvement_interval: Interval
+    corrected_interval: Interval
 
 
 def across(found: Sequence[Board]) -> list[Across]:
@@ -152,11 +155,13 @@ def across(found: Sequence[Board]) -> list[Across]:
     if n_experiments < 2:
         return []
     rows = []
+    lengths = [len(errors) for errors in ours.values()]
+    others = max(1, lengths.count(max(lengths)) - 1)  # the reference ran in all of them
     for label, errors in ours.items():
         # The lower error is the better one.
-        chance, interval = probability_of_improvement(
-            [-e for e in errors], [-e for e in theirs[label]]
-        )
+        better = [-e for e in errors], [-e for e in theirs[label]]
+        chance, interval = probability_of_improvement(*better)
+        corrected = probability_of_improvement(*better, others)[1] if others > 1 else interval
         rows.append(
             Across(
                 label,
@@ -166,6 +171,7 @@ def across(found: Sequence[Board]) -> list[Across]:
                 interquartile_mean_interval(errors),
                 chance,
                 interval,
+                corrected,
             )
         )
     return sorted(rows, key=lambda row: (-row.experiments, row.error, row.label))
@@ -185,12 +191,13 @@ def verdict_across(rows: Sequence[Across]) -> str:
     if not complete:
         return f"No other activation ran in as many experiments as {rows[0].label}."
     best = max(complete, key=lambda r: (r.improvement, -r.error))
-    low, high = best.improvement_interval
+    low, high = best.corrected_interval
+    corrected = f", corrected for {len(complete)} comparisons" * (len(complete) > 1)
     where = count(best.experiments, "experiment")
     text = (
         f"Across {where} a run with {best.label} is better than one with {reference} "
         f"with probability {best.improvement:.2f} (95 % interval {low:.2f} to "
-        f"{high:.2f}): "
+        f"{high:.2f}{corrected}): "
     )
     if low > 0.5:
         return f"{text}{best.label} is ahead of {reference} in these experiments."

@@ -3,6 +3,7 @@
 import pytest
 
 from pade_bench.report.leaderboard import across, boards, verdict_across
+from pade_bench.report.names import ACTIVATIONS
 from pade_bench.report.tables.leaderboard import across_table, board_table
 
 
@@ -140,6 +141,25 @@ def test_across_experiments_the_best_is_named(three_experiments):
         "Across 3 experiments a run with PAU is better than one with ReLU with probability 1.00 "
         "(95 % interval 1.00 to 1.00): PAU is ahead of ReLU in these experiments."
     )
+
+
+def test_across_experiments_the_best_of_many_is_judged_as_such(runs):
+    relu = [97.8, 98.0, 98.1, 98.3, 98.4, 97.9]
+    for experiment in ("mnist_lenet", "mnist_vgg8"):
+        finish(runs, experiment, relu=relu, pau=[a + 0.2 for a in relu])
+    (alone, _) = across(boards(runs.groups()))
+    assert alone.corrected_interval == alone.improvement_interval
+    assert alone.improvement_interval[0] > 0.5
+    assert "PAU is ahead" in verdict_across([alone])
+    for activation in list(ACTIVATIONS)[1:13]:
+        for experiment in ("mnist_lenet", "mnist_vgg8"):
+            finish(runs, experiment, **{activation: [a - 0.1 for a in relu]})
+    rows = across(boards(runs.groups()))
+    assert rows[0].improvement_interval == alone.improvement_interval
+    assert rows[0].corrected_interval[0] < 0.5
+    text = verdict_across(rows)
+    assert "corrected for 13 comparisons" in text
+    assert "not established" in text
 
 
 def test_across_experiments_chance_is_not_an_advantage(runs):

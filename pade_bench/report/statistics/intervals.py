@@ -79,11 +79,13 @@ def interquartile_mean_interval(columns: Sequence[np.ndarray]) -> Interval:
 
 
 def probability_of_improvement(
-    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]
+    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], comparisons: int = 1
 ) -> tuple[float, Interval]:
     """Return the chance that a run of ours is better than one of theirs, and its 95 % interval.
 
     The Mann-Whitney statistic of each experiment, averaged over experiments: a tie counts half.
+    With several comparisons it is the interval by Bonferroni's correction, in which all of them
+    are right with a chance of 95 %.
     """
     random = np.random.default_rng(0)
     chances, drawn = [], np.zeros(REPETITIONS)
@@ -92,7 +94,7 @@ def probability_of_improvement(
         chances.append(better.mean())
         n_x, n_y = _times_drawn(random, len(x)), _times_drawn(random, len(y))
         drawn += ((n_x @ better) * n_y).sum(axis=1) / better.size
-    return float(np.mean(chances)), _percentiles(drawn / len(chances))
+    return float(np.mean(chances)), _percentiles(drawn / len(chances), ALPHA / comparisons)
 
 
 def _times_drawn(random: np.random.Generator, n: int) -> np.ndarray:
@@ -101,6 +103,6 @@ def _times_drawn(random: np.random.Generator, n: int) -> np.ndarray:
     return np.bincount(place.ravel(), minlength=n * REPETITIONS).reshape(REPETITIONS, n) * 1.0
 
 
-def _percentiles(values: np.ndarray) -> Interval:
-    low, high = np.percentile(values, [100 * ALPHA / 2, 100 * (1 - ALPHA / 2)])
+def _percentiles(values: np.ndarray, alpha: float = ALPHA) -> Interval:
+    low, high = np.percentile(values, [100 * alpha / 2, 100 * (1 - alpha / 2)])
     return float(low), float(high)
