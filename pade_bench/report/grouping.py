@@ -38,7 +38,7 @@ def group_runs(results: Iterable[Result]) -> list[Group]:
             # Here the runs without a record join the finished ones of the same settings.
             merged[_identity(runs[0], changes, merged)].extend(runs)
         groups += [Group(experiment, *same, tuple(runs)) for same, runs in merged.items()]
-    return _with_short_names(_as_they_ran(groups))
+    return _named(_as_they_ran(groups))
 
 
 def _identity(
@@ -91,8 +91,11 @@ def _as_they_ran(groups: Iterable[Group]) -> list[Group]:
     return found
 
 
-def _with_short_names(groups: Sequence[Group]) -> list[Group]:
-    """Give short names to settings that are too long for a heading or a legend."""
+def _named(groups: Sequence[Group]) -> list[Group]:
+    """Number variants, and give short names to what is too long for a heading or a legend."""
+    kinds: dict[str, list[Changes]] = defaultdict(list)
+    for activation, variation in sorted({g.kind for g in groups if g.variation}):
+        kinds[activation].append(variation)
     protocols = sorted({g.protocol for g in groups
                         if len(describe(g.protocol)) > LONGEST_SETTINGS})  # fmt: skip
     variations = sorted({g.variation for g in groups
@@ -102,6 +105,7 @@ def _with_short_names(groups: Sequence[Group]) -> list[Group]:
             g,
             protocol_name=_short_name("settings", g.protocol, protocols),
             variation_name=_short_name("variant", g.variation, variations),
+            variant=kinds[g.activation].index(g.variation) + 1 if g.variation else 0,
         )
         for g in groups
     ]

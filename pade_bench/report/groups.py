@@ -36,6 +36,7 @@ class Group:
     runs: tuple[Result, ...]
     protocol_name: str = ""  # in place of a long list: "settings A"
     variation_name: str = ""
+    variant: int = 0  # which of the activation's variations among all groups, 0 for none
 
     @property
     def kind(self) -> tuple[str, Changes]:
@@ -173,6 +174,7 @@ def scores(groups: Iterable[Group], metric: str = "accuracy") -> Scores:
 
 def legend(groups: Iterable[Group]) -> list[str]:
     """Return what the short names among the settings of groups stand for, a line for each."""
+    groups = list(groups)
     names = {g.protocol_name: describe(g.protocol) for g in groups if g.protocol_name}
     variants = {g.variation_name: varied(g.variation) for g in groups if g.variation_name}
     return [f"{name}: {text}" for name, text in sorted((names | variants).items())]

@@ -35,10 +35,11 @@ class Answer:
 
 @dataclass
 class Folded:
-    """What is shown when asked for: lines of text, each with a command or none."""
+    """What can be folded away: lines of text, each with a command or none."""
 
     title: str
     lines: list[tuple[str, str]]
+    opened: bool = False
 
 
 @dataclass
@@ -107,7 +108,8 @@ def _item(item: Table | Picture | Answer | Folded) -> str:
             f"<li>{html.escape(text)}{f' <code>{html.escape(code)}</code>' if code else ''}</li>"
             for text, code in item.lines
         )
-        return f"<details><summary>{title}</summary><ul>{lines}</ul></details>"
+        state = " open" if item.opened else ""
+        return f"<details{state}><summary>{title}</summary><ul>{lines}</ul></details>"
     head = f"<h3 id={item.key}>{title}</h3>"
     if isinstance(item, Table):
         return head + to_html(item)

@@ -69,7 +69,8 @@ def leaderboard(boards: Sequence[Board], drawn: Sequence[Board], plan: Plan) -> 
         table = board_table(board, f"leaderboard_{suffix}")
         section.items.append(Answer(f"board_{suffix}", board.title, board.verdict, pictures, table))
     if long := legend(group for board in boards for group in board.groups):
-        section.items.insert(0, Folded("Short names of settings", [(line, "") for line in long]))
+        lines = [(line, "") for line in long]
+        section.items.insert(0, Folded("Short names of settings", lines, opened=True))
     return section
 
 
@@ -129,7 +130,7 @@ def _details(
     if pairs := pair_table(f"paired_{suffix}", f"Paired comparison: {title}", found):
         section.items.append(pairs)
     if ranking := rank_all(found):
-        named = {g.label: g.kind for g in groups}
+        named = {g.label: (g.activation, g.variant) for g in groups}
         section.items.append(
             plan.add(
                 Picture(f"ranks_{suffix}", f"Mean ranks: {title}", notes=ranking_notes(ranking)),

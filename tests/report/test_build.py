@@ -111,7 +111,7 @@ def test_the_page_is_readable_at_any_width_in_light_and_dark(report, browser, wi
     assert all(height > 70 and width > 300 for width, height in sizes)
     texts = browser.texts()
     assert "Table 2: MNIST and Fashion-MNIST" in texts
-    assert "2/5 runs, 3 diverged" in texts
+    assert "2 of 5, 3 diverged" in texts
     # Text in pictures is drawn; on a phone a picture is not shrunk until nobody can read it.
     natural = browser.run(
         "return [...document.querySelectorAll('svg')].map(svg => parseFloat(svg.style.width));"

@@ -123,10 +123,29 @@ def test_one_far_below_the_rest_does_not_squeeze_them(runs):
     assert any("20.00" in text.get_text() for text in dots(board).axes[0].texts)
 
 
+@pytest.mark.parametrize("spread", [0.2, 1.0])
+def test_a_few_that_are_close_are_all_within_the_axes(runs, spread):
+    for place, activation in enumerate(["elu", "relu", "pau"]):
+        for seed in range(2):
+            accuracy = 95.5 - 0.12 * place + spread * (seed - 0.5)
+            runs.finish("digits_lenet", activation, seed, accuracy)
+    (board,) = boards(runs.groups())
+    low, high = dots(board).axes[0].get_xlim()
+    assert all(low < a < high for group in board.groups for a in group.accuracies)
+
+
 def test_a_users_activation_does_not_look_like_the_one_it_replaced(runs):
     runs.finish("digits_lenet", "relu", 0, changes={"activation._target_": "torch.nn.Hardtanh"})
     (group,) = runs.groups()
-    assert look(*group.kind).color != look("relu").color
+    assert look(group.activation, group.variant).color != look("relu").color
+
+
+def test_variants_of_an_activation_have_its_color_and_are_told_apart(runs):
+    for degree in range(8):
+        runs.finish("digits_lenet", "pau", 0, changes={"activation.init": f"f{degree}"})
+    looks = [look(group.activation, group.variant) for group in runs.groups()]
+    assert {one.color for one in looks} == {look("pau").color}
+    assert len({(one.dash, one.marker) for one in looks} | {look("pau")}) == 9
 
 
 def test_a_long_name_makes_room_for_itself(runs):

@@ -180,7 +180,8 @@ def test_long_lists_of_settings_have_short_names_and_a_legend(runs):
     first, second = sorted(runs.groups(), key=lambda g: g.protocol)
     assert (first.title, first.label) == ("MNIST, LeNet, settings A", "PAU (variant A)")
     assert (second.title, second.label) == ("MNIST, LeNet, settings B", "PAU (variant B)")
-    lines = legend([first, second])
+    assert (first.variant, second.variant) == (1, 2)
+    lines = legend(group for group in (first, second))
     assert lines[0].startswith("settings A: optim.weights.setting_0=1, optim.weights.setting_1=1")
     assert lines[3] == "variant B: init=a_function_with_a_long_name_2"
     assert legend(runs.groups()[:0]) == []

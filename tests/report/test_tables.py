@@ -50,15 +50,15 @@ def test_what_lacks_is_said(runs):
         runs.finish("mnist_vgg8", "slaf", seed, status="diverged")
     runs.progress("mnist_lenet", "elu", 0, epochs=2)
     table = accuracy_table(TABLE2, runs.groups())
-    assert texts(row(table, "ReLU"), "MNIST, LeNet")[2] == "2/5 runs"
-    assert texts(row(table, "SLAF"), "MNIST, LeNet")[2] == "2/5 runs, 3 diverged"
+    assert texts(row(table, "ReLU"), "MNIST, LeNet")[2] == "2 of 5"
+    assert texts(row(table, "SLAF"), "MNIST, LeNet")[2] == "2 of 5, 3 diverged"
     assert texts(row(table, "SLAF"), "MNIST, VGG-8")[:3] == [
         "diverged",
         "–",
-        "0/5 runs, 5 diverged",
+        "0 of 5, 5 diverged",
     ]
-    assert texts(row(table, "ELU"), "MNIST, LeNet")[::2] == ["unfinished", "0/5 runs, 1 unfinished"]
-    assert texts(row(table, "PAU"), "MNIST, LeNet") == ["missing", "–", "0/5 runs"]
+    assert texts(row(table, "ELU"), "MNIST, LeNet")[::2] == ["unfinished", "0 of 5, 1 unfinished"]
+    assert texts(row(table, "PAU"), "MNIST, LeNet") == ["missing", "–", "0 of 5"]
 
 
 def test_every_row_and_column_of_the_paper_is_there_without_any_run():

@@ -61,7 +61,7 @@ def _curve(panel: Axes, group: Group, values: np.ndarray, emphasis: bool, positi
         marker = "." if len(epochs) == 1 else ""
         (line,) = panel.plot(epochs, mean, color=GRAY, linewidth=0.8, alpha=0.6, marker=marker)
         return line
-    style = look(*group.kind)
+    style = look(group.activation, group.variant)
     # Markers help where colors do not, but many would cover the lines.
     step = 1 + (len(epochs) - 1) // 6
     places = list(range(len(group.label) % step, len(epochs), step))

@@ -46,6 +46,7 @@ def dots(board: Board) -> Figure | None:
     panel.set_yticks(range(len(entries)), [e.group.label for e in entries])
     panel.set_ylim(len(entries) - 0.5, -0.5)
     panel.set_xlim(low, high)
+    panel.xaxis.set_major_locator(MaxNLocator(5))
     panel.grid(visible=False, axis="y")
     panel.tick_params(axis="y", length=0)
     panel.set_xlabel("test accuracy (%)")
@@ -104,7 +105,7 @@ def _figure(height: float, left: float, below: float = 0.0) -> tuple[Figure, Axe
 
 def _look(entry: Entry, colored: set[tuple[str, Changes]]) -> tuple[Look, str]:
     """Return how an activation is drawn, and its color: gray where it does not stand out."""
-    style = look(*entry.group.kind)
+    style = look(entry.group.activation, entry.group.variant)
     return style, style.color if entry.group.kind in colored else GRAY
 
 
@@ -113,10 +114,11 @@ def _limits(entries: Sequence[Entry]) -> tuple[float, float]:
 
     The interval of two or three seeds can be many times as wide: it is cut at the edge.
     """
-    means = [e.summary.mean for e in entries if e.summary]
+    found = [np.array(e.group.accuracies) for e in entries]
+    means = [values.mean() for values in found]
     median = float(np.median(means))
-    fence = median - 5 * max(max(means) - median, 0.05)
-    values = [value for e in entries for value in e.group.accuracies]
-    shown = [v for v in values if v >= fence] or values
+    usual = float(np.median([np.ptp(values) for values in found]))
+    fence = median - 5 * max(max(means) - median, usual, 0.05)
+    shown = [v for v in np.concatenate(found) if v >= fence]
     margin = 0.08 * (max(shown) - min(shown)) or 0.1
     return min(shown) - margin, max(shown) + margin

@@ -72,7 +72,7 @@ def learned_activations(rows: Sequence[tuple[Group, list[LayerCurve]]]) -> Figur
     handles: dict[str, Artist] = {}
     for (group, _), layers, panels in zip(rows, chosen, axes, strict=True):
         for panel, layer in zip(panels, layers, strict=False):
-            color = look(*group.kind).color
+            color = look(group.activation, group.variant).color
             drawn = draw_layer(panel, layer, color, start_color=INK)
             handles |= {"inputs": drawn["inputs"], "start": drawn["start"]}
             handles[f"learned {group.label}"] = drawn["learned"]

@@ -51,7 +51,7 @@ def _line(panels: Sequence[Axes], steps: Sequence[Group]) -> Artist:
     """Draw one activation, a point for each share; return what stands for it in the legend."""
     summaries = [s for g in steps if (s := g.summary())]
     mean = [s.mean for s in summaries]
-    style = look(*steps[0].kind)
+    style = look(steps[0].activation, steps[0].variant)
     for panel, name in zip(panels, _OVER.values(), strict=True):
         x = [getattr(g.finished[0], name) for g in steps]
         if None in x:

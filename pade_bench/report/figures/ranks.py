@@ -8,18 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pade_bench.report.figures.style import INK, look
-from pade_bench.report.groups import Changes
 from pade_bench.report.names import count
 from pade_bench.report.statistics import ALPHA
 from pade_bench.report.statistics.ranks import Ranking
 
 
-def critical_difference(ranking: Ranking, named: Mapping[str, tuple[str, Changes]]) -> Figure:
+def critical_difference(ranking: Ranking, named: Mapping[str, tuple[str, int]]) -> Figure:
     """Draw mean ranks on a line; bars join what Nemenyi's test cannot tell apart.
 
     Args:
         ranking: the mean ranks by label.
-        named: for each label the activation's name and its variation.
+        named: for each label the activation's name and which of its variants it is.
     """
     ranks = sorted(ranking.mean_ranks.items(), key=lambda item: (item[1], item[0]))
     k = len(ranks)

@@ -32,6 +32,7 @@ _FAMILIES = {
 }
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 _MARKERS = "os^D"
+_MORE_MARKERS = "XPv<>hd"  # of variants, and of activations that are not ours
 
 # Stands for the color of the text around the figure: the page replaces it, so that figures are
 # readable on light and dark. In PNG and PDF it is black.
@@ -56,23 +57,26 @@ class Look:
         }
 
 
-def look(activation: str, variation: object = ()) -> Look:
+def look(activation: str, variant: int = 0) -> Look:
     """Return the look of an activation, whatever else is in the figure.
 
     Args:
         activation: its name.
-        variation: what was changed of it; it changes the dash and the marker, not the color.
+        variant: which of its variants, 0 for none: it has a dash and a marker of its own.
     """
-    # Chosen by name, so that a user's own activation too looks the same in every figure.
-    digest = hashlib.sha256(f"{activation}{variation or ''}".encode()).digest()
-    dash, marker = _DASHES[1 + digest[0] % 3], "XPv<>h"[digest[1] % 6]
     for color, members in _FAMILIES.items():
         if activation in members:
-            if variation:
-                return Look(color, dash, marker)
+            if variant:
+                return Look(color, *_variant(variant - 1))
             i = members.index(activation)
             return Look(color, _DASHES[i], "*" if activation in PADE else _MARKERS[i])
-    return Look(INK, dash, marker)
+    # Chosen by name, so that a user's own activation too looks the same in every figure.
+    return Look(INK, *_variant(hashlib.sha256(activation.encode()).digest()[0] + variant))
+
+
+def _variant(i: int) -> tuple[Any, str]:
+    """Return a dash and a marker, which are not those of the i before and after."""
+    return _DASHES[1 + i % 3], _MORE_MARKERS[i % len(_MORE_MARKERS)]
 
 
 OTHERS = "others"  # what a legend calls the gray ones

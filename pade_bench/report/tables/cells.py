@@ -47,9 +47,9 @@ def mean_and_std(summary: Summary) -> str:
 
 
 def run_count(group: Group | None, expected: int) -> str:
-    """Return ``5``, or what is missing: ``2/5 runs, 3 diverged``."""
+    """Return ``5``, or what is missing: ``2 of 5, 3 diverged``."""
     n = len(group.finished) if group else 0
-    parts = [str(n) if n >= expected else f"{n}/{expected} runs"]
+    parts = [str(n) if n >= expected else f"{n} of {expected}"]
     for status in ("diverged", "unfinished"):
         if group and (count := group.count(status)):
             parts.append(f"{count} {status}")

@@ -11,11 +11,11 @@ from pade_bench.report.tables import BEST, Cell, Table, no_value, signed
 
 
 def pair_table(key: str, title: str, found: Scores) -> Table | None:
-    """Return the comparisons, a row for each activation; ``None`` without any."""
+    """Return the comparisons, a row for each activation; ``None`` without two pairs of runs."""
     candidates = [c for c in map(activation_label, PADE) if c in found]
     comparisons = compare(found, candidates)
-    if not comparisons:
-        return None
+    if all(c.n < 2 for c in comparisons):
+        return None  # one pair shows nothing
     table = Table(
         key,
         title,
