@@ -29,7 +29,7 @@ AT_LEAST_1 = Range(lambda v: v >= 1, "a whole number of at least 1")
 
 def setting(
     default: Any = MISSING,
-    allowed: Range | tuple[str, ...] | None = None,
+    allowed: Range | tuple[str | bool, ...] | None = None,
     *,
     place: bool = False,
     added: bool = False,
@@ -108,12 +108,12 @@ def from_plain(kind: type[T], settings: Any, where: str = "") -> T:
     return kind(**values)
 
 
-def _check(key: str, value: Any, allowed: Range | tuple[str, ...] | None) -> None:
+def _check(key: str, value: Any, allowed: Range | tuple[str | bool, ...] | None) -> None:
     if value is None or allowed is None:
         return  # the types have been checked
     if isinstance(allowed, tuple):
-        if value not in allowed:
-            raise ConfigurationError(one_of(key, value, allowed))
+        if (type(value), value) not in [(type(c), c) for c in allowed]:  # 1 is not true
+            raise ConfigurationError(one_of(key, value, [str(c).lower() for c in allowed]))
     elif not allowed.holds(value):
         raise ConfigurationError(f"{key}={value}: must be {allowed.words}.")
 

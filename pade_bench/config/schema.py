@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from pade_bench.config.fields import AT_LEAST_1, MISSING, Component, Range, setting
 from pade_bench.errors import ConfigurationError
@@ -51,6 +52,8 @@ class TrainerConfig:
     ``precision``: ``fp32``, or autocast to ``bf16`` or ``fp16``, in which Padé units still compute
     in float32. ``tf32``: which float32 products a GPU may round to TensorFloat-32 before it
     multiplies: those of ``convolutions``, as torch does by default, ``all``, or ``none``.
+    ``cuda_graph``: replay each step on a GPU as one CUDA graph, with the same result to the bit:
+    ``True``, ``False``, or ``auto``, wherever it can be done.
     ``strategy``: ``single``, or ``ddp`` with ``devices`` processes on each of ``num_nodes``
     machines, every process taking batches of ``data.batch_size``.
     """
@@ -62,6 +65,7 @@ class TrainerConfig:
     num_nodes: int = setting(1, AT_LEAST_1)
     precision: str = setting("fp32", ("fp32", "bf16", "fp16"))
     tf32: str = setting("convolutions", ("convolutions", "all", "none"), added=True)
+    cuda_graph: Any = setting("auto", ("auto", True, False), place=True, added=True)
     compile: bool = setting(False)
     channels_last: bool = setting(True)
     accumulate_batches: int = setting(1, AT_LEAST_1)

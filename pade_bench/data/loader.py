@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import torch
@@ -105,6 +105,34 @@ class BatchLoader:
             yield self.normalize(images[part].float()), labels[part]
 
 
+class Chunk:
+    """Several batches that are handed over together; no list, which Lightning would look into."""
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
+        self.batches = batches
+
+
+class Chunks:
+    """Iterate over the batches of a loader ``count`` at a time; the last chunk may be shorter.
+
+    Who takes a chunk makes so many steps without going back to the training loop in between.
+    """
+
+    def __init__(self, loader: ShuffledLoader | BatchLoader, count: int) -> None:
+        self.loader = loader
+        self.count = count
+        if isinstance(loader, ShuffledLoader):
+            self.sampler = loader.sampler  # Lightning calls its set_epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.loader) // self.count)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        batches = iter(self.loader)
+        while taken := list(islice(batches, self.count)):
+            yield Chunk(taken)
+
+
 class EpochSampler:
     """What is random in an epoch: it depends on (seed, epoch) and nothing else.
 
@@ -134,6 +162,10 @@ class ShuffledLoader:
     """Iterate over a split in a new order each epoch, each image augmented anew.
 
     Yields what :class:`BatchLoader` yields. Every process makes the same number of steps.
+
+    Args:
+        at_once: so many batches are augmented together, which a GPU does in the time of one;
+            several only for a process that trains alone.
     """
 
     def __init__(
@@ -144,11 +176,13 @@ class ShuffledLoader:
         augment: Augmentation,
         sampler: EpochSampler,
         shard: Shard = ALONE,
+        at_once: int = 1,
     ) -> None:
         self.split = split
         self.normalize = normalize
         self.augment = augment
         self.sampler = sampler
+        self.at_once = at_once
         self.parts = shares(len(split.labels), batch_size, shard, keep_all=False)
 
     def __len__(self) -> int:
@@ -161,7 +195,12 @@ class ShuffledLoader:
         # The draws belong to the images, not to their places in the order.
         drawn = self.augment.draw(n, self.sampler.generator("augmentation"))[order].to(device)
         order = order.to(device)
-        for part in self.parts:
+        for first in range(0, len(self.parts), self.at_once):
+            parts = self.parts[first : first + self.at_once]
+            whole = slice(parts[0].start, parts[-1].stop)
             # index_select: ten times as fast as images[index] for uint8 on the CPU.
-            batch = images.index_select(0, order[part]).float()
-            yield self.normalize(self.augment(batch, drawn[part])), labels[order[part]]
+            found = images.index_select(0, order[whole]).float()
+            found = self.normalize(self.augment(found, drawn[whole]))
+            for part in parts:
+                batch = slice(part.start - whole.start, part.stop - whole.start)
+                yield found[batch], labels[order[part]]

@@ -16,6 +16,7 @@ from pade_bench.data.augmentation import Augmentation, RandomRotation
 from pade_bench.data.loader import (
     ALONE,
     BatchLoader,
+    Chunks,
     EpochSampler,
     Normalization,
     Shard,
@@ -24,6 +25,7 @@ from pade_bench.data.loader import (
 )
 from pade_bench.errors import ConfigurationError
 
+BYTES_AT_ONCE = 1 << 25  # of float32 images that are augmented together, 8,192 of MNIST
 Batches = Iterable[tuple[Tensor, Tensor]]  # (B, C, H, W) float32 images, (B,) int64 labels
 
 
@@ -84,6 +86,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """Return test images on the device, on which to look at what a network does."""
         return next(iter(self.val_dataloader()))[0]
 
+    def hand_over_chunks(self) -> None:
+        """Let loaders hand over :class:`pade_bench.data.loader.Chunk` instead of single batches.
+
+        To be called before there is a loader; without an effect where a batch takes long anyway.
+        """
+
     def record_entries(self) -> dict[str, Any]:
         """Return what the record of a run says of its data."""
         return {}
@@ -114,6 +122,7 @@ class InMemoryImages(ImageDataModule):
     def __init__(self, root: str | Path, batch_size: int, seed: int, augment: Augmentation) -> None:
         super().__init__(root, batch_size, seed)
         self.augment = augment
+        self.chunk = 1  # batches that are augmented and handed over at a time
         self._splits: tuple[Split, Split] | None = None
 
     @abstractmethod
@@ -138,20 +147,37 @@ class InMemoryImages(ImageDataModule):
         train, test = self._splits or self.load()
         self._splits = train.to(self.device), test.to(self.device)
 
+    def hand_over_chunks(self) -> None:
+        batch = 4 * self.batch_size * self.in_channels * self.image_size**2
+        self.chunk = max(1, BYTES_AT_ONCE // batch)
+
     def train_dataloader(self) -> ShuffledLoader:
         """Return the augmented train split, in a new order each epoch."""
         train, _ = self._loaded()
-        return ShuffledLoader(
+        loader = ShuffledLoader(
             train,
             self.batch_size,
             self.normalization,
             self.augment,
             EpochSampler(self.seed),
             self.shard,
+            self.chunk,
         )
+        return self._grouped(loader)
 
     def val_dataloader(self) -> BatchLoader:
         """Return the test split as it is, in its own order."""
+        return self._grouped(self._test_loader())
+
+    def sample_images(self) -> Tensor:
+        """Return test images on the device, on which to look at what a network does."""
+        images, _ = next(iter(self._test_loader()))
+        return images
+
+    def _grouped(self, loader: Any) -> Any:
+        return loader if self.chunk == 1 else Chunks(loader, self.chunk)
+
+    def _test_loader(self) -> BatchLoader:
         _, test = self._loaded()
         return BatchLoader(test, self.batch_size, self.normalization, self.shard)
 

@@ -20,6 +20,7 @@ from pade_bench.runs.home import Run
 from pade_bench.training.checkpoint_content import check_origin, check_progress, check_weights
 from pade_bench.training.checkpoints import SaveLast, newest_checkpoint
 from pade_bench.training.console import print_summary
+from pade_bench.training.graphed import GraphedClassifier
 from pade_bench.training.learned import measure, picture
 from pade_bench.training.module import Classifier
 from pade_bench.training.provenance import provenance
@@ -30,6 +31,7 @@ from pade_bench.training.trainer import (
     make_trainer,
     rank,
     set_numerics,
+    uses_graphs,
 )
 
 MOST_CLASSES_WITHOUT_TOP5 = 10  # of as few, five guesses say little
@@ -56,8 +58,9 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
             print_summary(run, record)
         return record
     # All that can be refused is refused before the run's directory exists.
-    check_devices(run.config.trainer)
-    classifier = make_classifier(run, pruned)
+    settings = run.config.trainer
+    check_devices(settings)
+    classifier = make_classifier(run, pruned, graphed=uses_graphs(settings))
     data = make_data(run)
     data.prepare_data()
     initial = copy.deepcopy(classifier.network)
@@ -95,12 +98,13 @@ def make_network(run: Run, activation: ActivationFactory, data: ImageDataModule)
     )
 
 
-def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
+def make_classifier(run: Run, pruned: Pruned | None = None, graphed: bool = False) -> Classifier:
     """Return the configured network with initial weights that depend on the seed alone.
 
     Args:
         run: what to train.
         pruned: what it takes from the run before it; by default the filters noted in its directory.
+        graphed: whether it is trained with CUDA graphs.
     """
     config = run.config
     if pruned is None and run.pruned_share and (filters := read_filters(run)):
@@ -113,14 +117,21 @@ def make_classifier(run: Run, pruned: Pruned | None = None) -> Classifier:
     network = make_network(run, factory, data)
     if pruned is not None:
         prune(network, type(sample), data, run, pruned)
-    return Classifier(
+    arguments = (
         network,
         type(sample),
         config.optim,
         config.seed,
         config.trainer.channels_last,
         config.trainer.compile,
-        top5=data.num_classes > MOST_CLASSES_WITHOUT_TOP5,
+        data.num_classes > MOST_CLASSES_WITHOUT_TOP5,
+    )
+    if not graphed:
+        return Classifier(*arguments)
+    return GraphedClassifier(
+        *arguments,
+        accumulate=config.trainer.accumulate_batches,
+        autocast=lambda device: autocast(config.trainer, device.type),
     )
 
 
@@ -134,7 +145,10 @@ def _train(
     """Train to the end, from the newest checkpoint that one can go on from; return the result."""
     path = _resume(run, classifier)
     set_numerics(run.config.trainer)
-    trainer = make_trainer(run, initial)
+    graphed = isinstance(classifier, GraphedClassifier)
+    trainer = make_trainer(run, initial, graphed)
+    if graphed:
+        data.hand_over_chunks()
     (saving,) = (c for c in trainer.callbacks if isinstance(c, SaveLast))  # type: ignore[attr-defined]
     try:
         trainer.fit(classifier, data, ckpt_path=path, weights_only=True)
@@ -155,7 +169,7 @@ def _train(
         return classifier.to(trainer.strategy.root_device)
     with writing_to(run.directory):
         set_aside(damaged)
-    return _train(run, make_classifier(run, pruned), initial, data, pruned)
+    return _train(run, make_classifier(run, pruned, graphed), initial, data, pruned)
 
 
 def _resume(run: Run, classifier: Classifier) -> Path | None:

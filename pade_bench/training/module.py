@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pade_bench.data.seeding import epoch_seed
-from pade_bench.training.optimizers import make_optimizer
+from pade_bench.training.optimizers import make_optimizer, place_optimizer
 
 if TYPE_CHECKING:
     from pade_bench.config.schema import OptimConfig
@@ -51,7 +51,9 @@ class Classifier(pl.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
         if compile_network:
-            self.network.compile()  # in place: the names of the parameters stay
+            # In place, so that the names of the parameters stay; and for each size of a batch, as
+            # else the code that a batch runs depends on which sizes the process has met before.
+            self.network.compile(dynamic=False)
         self.activation_type = activation_type
         self.optim = optim
         self.seed = seed
@@ -64,6 +66,12 @@ class Classifier(pl.LightningModule):
         if top5:
             self.history["test_top5_accuracy"] = []
 
+    def on_fit_start(self) -> None:
+        # Lightning has moved the network to its device by now. The sums lie in the same memory for
+        # the whole run, as a CUDA graph adds to them.
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._correct = torch.zeros(2, dtype=torch.int64, device=self.device)
+
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, classes) logits."""
         return self.network(images.contiguous(memory_format=self.memory_format))
@@ -73,6 +81,11 @@ class Classifier(pl.LightningModule):
         optimizer, scheduler = make_optimizer(self.network, self.optim)
         return [optimizer], [{"scheduler": scheduler, "interval": "epoch"}]
 
+    def on_train_start(self) -> None:
+        # By now the optimiser has what a checkpoint says of it, which another device may have made.
+        (optimizer,) = self.trainer.optimizers
+        place_optimizer(optimizer, self.device)
+
     def on_train_epoch_start(self) -> None:
         # Checkpoints do not hold the global random state. Starting every epoch from its own seed
         # makes what draws from it (RReLU, RPAU) the same after an interruption. Processes that
@@ -80,15 +93,13 @@ class Classifier(pl.LightningModule):
         stream = f"noise/{self.global_rank}" if self.global_rank else "noise"
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, stream))
         self._began = time.perf_counter()
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._loss_sum.zero_()
         self._images_seen = 0
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor | None:
         """Return the mean cross-entropy of a batch, weighted for its share of the step."""
         images, labels = batch
-        loss = F.cross_entropy(self(images), labels)
-        # Summed on the device: reading the value at every step would wait for the GPU.
-        self._loss_sum += loss.detach() * len(labels)
+        loss = self.loss(images, labels)
         self._images_seen += len(labels)
         if self.trainer.world_size > 1:
             # DDP averages over processes, whose parts of an epoch's last batch can differ by one.
@@ -100,15 +111,26 @@ class Classifier(pl.LightningModule):
             loss = loss * (accumulated / left)
         return loss
 
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy of a batch, having added it to that of the epoch."""
+        loss = F.cross_entropy(self(images), labels)
+        # Summed on the device: reading the value at every step would wait for the GPU.
+        self._loss_sum += loss.detach() * len(labels)
+        return loss
+
     def on_validation_epoch_start(self) -> None:
-        self._correct = torch.zeros(2, dtype=torch.int64, device=self.device)
+        self._correct.zero_()
         self._images_tested = 0
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """Count the correct predictions of a batch."""
         images, labels = batch
-        self._correct += count_correct(self(images), labels)
+        self.count(images, labels)
         self._images_tested += len(labels)
+
+    def count(self, images: Tensor, labels: Tensor) -> None:
+        """Add the correct predictions of a batch to those of the epoch."""
+        self._correct += count_correct(self(images), labels)
 
     def on_train_epoch_end(self) -> None:
         # Lightning has measured the test accuracy by now: its validation loop is part of the epoch.

@@ -59,3 +59,19 @@ def make_optimizer(
         return lambda epoch: learning_rate_factor(getattr(config, name), epoch)
 
     return optimizer, LambdaLR(optimizer, [factor(name) for name in names])
+
+
+def place_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Make an optimizer right for the device, wherever the checkpoint was made that it is from.
+
+    On a GPU Adam counts its steps there (``capturable``), as a CUDA graph needs it; without a graph
+    too, as it would compute other bits. On the CPU it counts on the CPU.
+    """
+    for group in optimizer.param_groups:
+        if "capturable" not in group:
+            continue
+        group["capturable"] = device.type != "cpu"
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            if "step" in state:
+                state["step"] = state["step"].to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -21,13 +22,21 @@ from pade_bench.training.console import PrintEpochs
 from pade_bench.training.tensorboard import TensorBoard
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)[af]?")  # sm_90, compute_120
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def make_trainer(run: Run, initial: nn.Module) -> pl.Trainer:
-    """Return the trainer of a run; ``initial`` is a copy of the network before training.
+def make_trainer(run: Run, initial: nn.Module, graphed: bool = False) -> pl.Trainer:
+    """Return the trainer of a run.
 
     The first of several processes alone writes events, prints and saves.
+
+    Args:
+        run: what is trained.
+        initial: a copy of the network before training.
+        graphed: whether it trains a
+            :class:`~pade_bench.training.graphed.GraphedClassifier`, which accumulates, clips and
+            computes in the configured precision by itself.
     """
     config = run.config.trainer
     on_terminal = config.progress_bar and sys.stdout.isatty()
@@ -49,9 +58,9 @@ def make_trainer(run: Run, initial: nn.Module) -> pl.Trainer:
         strategy="auto" if config.strategy == "single" else config.strategy,
         devices=config.devices,
         num_nodes=config.num_nodes,
-        precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
-        accumulate_grad_batches=config.accumulate_batches,
-        gradient_clip_val=run.config.optim.gradient_clip_norm,
+        precision=PRECISIONS["fp32" if graphed else config.precision],  # type: ignore[arg-type]
+        accumulate_grad_batches=1 if graphed else config.accumulate_batches,
+        gradient_clip_val=None if graphed else run.config.optim.gradient_clip_norm,
         deterministic="warn",
         default_root_dir=run.directory,
         logger=False,
@@ -81,9 +90,26 @@ def set_numerics(config: TrainerConfig) -> None:
 
 
 def autocast(config: TrainerConfig, device_type: str) -> torch.autocast:
-    """Return the context in which a run's network computes, for what is measured afterwards."""
+    """Return the context in which a run's network computes."""
     dtype = _AUTOCAST.get(config.precision)
-    return torch.autocast(device_type, dtype, enabled=dtype is not None)
+    # As Lightning does, without a cache: it would keep what weights were before a step.
+    return torch.autocast(device_type, dtype, enabled=dtype is not None, cache_enabled=False)
+
+
+def uses_graphs(config: TrainerConfig) -> bool:
+    """Return whether the run's steps are replayed as CUDA graphs."""
+    return config.cuda_graph is not False and graph_obstacle(config) is None
+
+
+def graph_obstacle(config: TrainerConfig) -> str | None:
+    """Return why steps cannot be CUDA graphs, ``None`` if they can as far as is known so far."""
+    if _accelerator(config) == "cpu":
+        return "this run is on the CPU"
+    if config.strategy != "single":
+        return "several processes train it together (trainer=ddp)"
+    if config.precision == "fp16":
+        return "the scaler of trainer.precision=fp16 waits for the GPU in every step"
+    return None
 
 
 def check_devices(config: TrainerConfig) -> None:
@@ -110,11 +136,37 @@ def check_devices(config: TrainerConfig) -> None:
         raise ConfigurationError(
             f"trainer.devices={config.devices}: torch finds {gpus} CUDA device(s) on this machine."
         )
+    if _accelerator(config) == "cuda":
+        _check_gpu()
     if _accelerator(config) == "cpu" and config.precision == "fp16":
         raise ConfigurationError(
             "trainer.precision=fp16: float16 is for CUDA devices, and this run is on the CPU. "
             "Use bf16 or fp32."
         )
+    if config.cuda_graph is True and (obstacle := graph_obstacle(config)):
+        raise ConfigurationError(
+            f"trainer.cuda_graph=true: {obstacle}, so that its steps cannot be CUDA graphs. Use "
+            "auto or false."
+        )
+
+
+def _check_gpu() -> None:
+    """Raise :class:`ConfigurationError` if the installed torch has no code for the GPU."""
+    codes = [_ARCHITECTURE.fullmatch(code) for code in torch.cuda.get_arch_list()]
+    if not codes or not all(codes):
+        return  # not NVIDIA's: torch itself knows
+    capability = torch.cuda.get_device_capability()
+    for kind, major, minor in (code.groups() for code in codes if code):
+        made_for = int(major), int(minor)
+        # Machine code runs on GPUs of its generation, PTX on all that came later.
+        same = made_for[0] == capability[0] or kind == "compute"
+        if same and made_for <= capability:
+            return
+    raise ConfigurationError(
+        f"{torch.cuda.get_device_name()} has compute capability {capability[0]}.{capability[1]}, "
+        f"and torch {torch.__version__} is built for {', '.join(torch.cuda.get_arch_list())}. "
+        "Install a torch that is built for it, or use trainer.accelerator=cpu."
+    )
 
 
 def _started_processes() -> tuple[int | None, str]:

@@ -13,6 +13,7 @@ from pade_bench.data.augmentation import RandomCropAndFlip, RandomRotation
 from pade_bench.data.decoding import Requests
 from pade_bench.data.loader import (
     BatchLoader,
+    Chunks,
     EpochSampler,
     Normalization,
     Shard,
@@ -225,3 +226,34 @@ def test_requests_for_files_are_shared_like_batches(n, batch_size, processes, ep
         assert {number for number, _ in batches} == {epoch}
     steps = zip(*sharded(processes, requests, batch_size, None), strict=True)
     assert [i for step in steps for _, indices in step for i in indices] == list(range(n))
+
+
+@pytest.mark.parametrize("augment", [RandomRotation(30.0), RandomCropAndFlip(4)])
+def test_batches_augmented_together_are_the_batches_augmented_one_by_one(augment):
+    images = torch.randint(256, (50, 3, 32, 32), dtype=torch.uint8)
+    split = Split(images, torch.arange(50))
+    normalize = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+    def loader(at_once):
+        return ShuffledLoader(split, 8, normalize, augment, EpochSampler(3), at_once=at_once)
+
+    alone, together = list(loader(1)), list(loader(3))
+    assert [len(labels) for _, labels in together] == [8] * 6 + [2]
+    for found, expected in zip(together, alone, strict=True):
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+
+
+def test_chunks_are_the_batches_of_a_loader_in_their_order():
+    split = Split(torch.zeros(50, 1, 32, 32, dtype=torch.uint8), torch.arange(50))
+    loader = ShuffledLoader(split, 8, NORMALIZE, RandomRotation(30.0), EpochSampler(3))
+    chunks = Chunks(loader, 3)
+    assert chunks.sampler is loader.sampler
+    assert len(chunks) == 3
+    found = list(chunks)
+    assert [len(chunk.batches) for chunk in found] == [3, 3, 1]
+    for (_, labels), (_, expected) in zip(
+        [batch for chunk in found for batch in chunk.batches], loader, strict=True
+    ):
+        assert torch.equal(labels, expected)
+    assert not hasattr(Chunks(BatchLoader(split, 8, NORMALIZE), 3), "sampler")
