@@ -33,7 +33,6 @@ def operator_name() -> str:
     return f"pau_{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
 
-@torch.compiler.assume_constant_result  # torch.compile runs it while it traces
 def fusing_operator(define: Callable[[str], None]) -> str:
     """Return the name of the operator, defined when a compile first meets a unit.
 
@@ -52,6 +51,11 @@ def fusing_operator(define: Callable[[str], None]) -> str:
         # Of what this process compiled before, Inductor remembers its table of decompositions.
         decomposition.fast_random_decomps.cache_clear()
     return name
+
+
+# What torch.compiler.assume_constant_result does, so that Dynamo runs the function while it traces:
+# the decorator imports Dynamo, which takes longer than all of this package.
+fusing_operator._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _decompose(x: Tensor, *rest: Any) -> Tensor:

@@ -2,6 +2,8 @@
 
 import functools
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -183,3 +185,12 @@ def test_rpau_and_pau_go_together_in_one_graph():
     y = torch.compile(network, fullgraph=True)(x)
     assert torch.allclose(y, network.eval()(x), atol=0.5)
     assert torch.allclose(torch.compile(network)(x), network(x), atol=1e-6)
+
+
+def test_a_network_that_is_not_compiled_loads_neither_dynamo_nor_inductor():
+    code = (
+        "import sys, torch, pade_bench; pade_bench.PAU()(torch.ones(3)).sum().backward();"
+        "print([name for name in ('torch._dynamo', 'torch._inductor') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
