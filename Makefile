@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TORCH  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo report dashboard status test test-sweeps test-slow bench gpu-check lint clean
+.PHONY: help setup dev demo report dashboard status test test-sweeps test-slow bench gpu-check lint docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,7 +49,7 @@ test: dev  ## set up and run the tests
 	$(BIN)/python -m pytest -m "not slow"
 
 test-sweeps: dev  ## run kills, two processes, and sweeps with every launcher: SLURM where it is installed
-	$(BIN)/python -m pytest -m slow tests/sweeps tests/training tests/test_no_telemetry.py
+	$(BIN)/python -m pytest -m slow tests/sweeps tests/training tests/test_no_telemetry.py tests/test_notebook.py
 
 test-slow: dev  ## run the slow tests too: every kernel for every GPU architecture, huge tensors
 	$(BIN)/python -m pytest
@@ -66,6 +66,9 @@ lint: dev  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: dev  ## build the site in build/site; a broken internal link is an error
+	$(BIN)/mkdocs build --strict --site-dir build/site
 
 clean:  ## remove the virtual environment and what tools cache; runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
