@@ -96,6 +96,19 @@ def bind(
     return functools.partial(found, **component.arguments)
 
 
+def arguments_of(
+    group: str, component: Component, base: type, trust: Iterable[str] | None = None
+) -> tuple[set[str], bool]:
+    """Return the names of what a class or function takes, and if it takes others besides.
+
+    Raises:
+        ConfigurationError: there is none of that name or kind, see
+            :func:`pade_bench.config.targets.locate`.
+    """
+    taken, takes_others = _parameters(locate(group, component.target, base, trust))
+    return set(taken), takes_others
+
+
 def _refused(group: str, component: Component, error: Exception) -> ConfigurationError:
     message = str(error)
     if message.startswith(f"{group}."):

@@ -14,6 +14,7 @@ from pade_bench.activations.factory import ActivationFactory, activation_factory
 from pade_bench.config.components import make
 from pade_bench.data import ImageDataModule
 from pade_bench.errors import DamagedError, PadeBenchError, RunError
+from pade_bench.models.configured import configured_network
 from pade_bench.runs.curves import dump_curves
 from pade_bench.runs.files import set_aside, writing_to
 from pade_bench.runs.home import Run
@@ -87,14 +88,13 @@ def make_data(run: Run) -> ImageDataModule:
 
 def make_network(run: Run, activation: ActivationFactory, data: ImageDataModule) -> nn.Module:
     """Return the configured network, unpruned, for images of the data set."""
-    return make(
-        "model",
+    return configured_network(
         run.config.model,
-        nn.Module,
+        activation,
+        data.in_channels,
+        data.num_classes,
+        data.image_size,
         run.trust,
-        activation=activation,
-        in_channels=data.in_channels,
-        num_classes=data.num_classes,
     )
 
 
