@@ -23,11 +23,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import torch
+from plot_bench import plot
 from torch import Tensor, nn
 
 from pade_bench import PAU, RPAU, ops
@@ -223,26 +220,6 @@ def _cell(result: Result | None) -> str:
     return text
 
 
-def plot(results: list[Result], where: str, path: Path) -> None:
-    """Draw the ratios over the number of elements."""
-    layouts = list(dict.fromkeys(result.layout for result in results))
-    figure, axes = plt.subplots(1, len(layouts), figsize=(11, 4.5), sharey=True, squeeze=False)
-    for axis, layout in zip(axes[0], layouts, strict=True):
-        for name in dict.fromkeys(result.activation for result in results):
-            line = [r for r in results if r.activation == name and r.layout == layout]
-            elements = [r.elements for r in line]
-            axis.plot(elements, [r.ratio for r in line], "o-", label=name, markersize=4)
-            low, high = [r.ratio_p10 for r in line], [r.ratio_p90 for r in line]
-            axis.fill_between(elements, low, high, alpha=0.15)
-        axis.set(xscale="log", yscale="log", title=layout, xlabel="elements")
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("time of forward + backward / ReLU")
-    axes[0][-1].legend(fontsize=8)
-    figure.suptitle(where, fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-
-
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -266,7 +243,7 @@ def main() -> None:
         writer.writerow([*Result._fields, "environment"])
         writer.writerows([*result, where] for result in results)
     stem.with_suffix(".md").write_text(table(results, where), encoding="utf-8")
-    plot(results, where, stem.with_suffix(".png"))
+    plot(stem.with_suffix(".csv"))
     print(f"wrote {stem}.csv, .md and .png", file=sys.stderr)
 
 
