@@ -18,7 +18,7 @@ from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
 from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
 
 from pade_bench.errors import PadeBenchError
-from pade_bench.report.dashboard import BOUNDS, Dashboard
+from pade_bench.report.dashboard import BOUNDS, FINAL_TAG, Dashboard
 
 SECONDS_BETWEEN_UPDATES = 30
 # Where to begin, and without TensorBoard's smoothing: means over seeds are smooth enough.
@@ -59,8 +59,8 @@ def serve(log_dir: str, arguments: Sequence[str]) -> str:
     return str(server.launch())
 
 
-class _WithoutBounds:
-    """TensorBoard's data, without the series that only bound a band in a chart."""
+class _Curves:
+    """TensorBoard's data, without what bounds a band in a chart or is a cell of HParams."""
 
     def __init__(self, provider: Any) -> None:
         self._provider = provider
@@ -71,29 +71,33 @@ class _WithoutBounds:
     def list_scalars(self, *args: Any, **kwargs: Any) -> dict[str, dict[str, Any]]:
         found = self._provider.list_scalars(*args, **kwargs)
         return {
-            run: {tag: series for tag, series in tags.items() if not tag.endswith(BOUNDS)}
+            run: {
+                tag: series
+                for tag, series in tags.items()
+                if not tag.endswith(BOUNDS) and not tag.startswith(FINAL_TAG)
+            }
             for run, tags in found.items()
         }
 
 
-def _without_bounds(context: TBContext) -> TBContext:
+def _of_curves(context: TBContext) -> TBContext:
     context = copy.copy(context)
-    context.data_provider = _WithoutBounds(context.data_provider)
+    context.data_provider = _Curves(context.data_provider)
     return context
 
 
 class TimeSeries(MetricsPlugin):
-    """TensorBoard's page of that name, without a card for each bound."""
+    """TensorBoard's page of that name, with cards of curves alone."""
 
     def __init__(self, context: TBContext) -> None:
-        super().__init__(_without_bounds(context))
+        super().__init__(_of_curves(context))
 
 
 class Scalars(ScalarsPlugin):
-    """TensorBoard's page of that name, without a card for each bound."""
+    """TensorBoard's page of that name, with cards of curves alone."""
 
     def __init__(self, context: TBContext) -> None:
-        super().__init__(_without_bounds(context))
+        super().__init__(_of_curves(context))
 
 
 def _complain(problems: Sequence[str], named: set[str]) -> set[str]:

@@ -34,6 +34,7 @@ from pade_bench.runs.records import read_runs
 # By name of a curve, the history of a run that it shows.
 CURVES = {"test accuracy": "accuracy_per_epoch", "train loss": "loss_per_epoch"}
 FINAL = ("test accuracy", "std", "best", "seeds")
+FINAL_TAG = "final/"
 BOUNDS = (" - std", " + std")  # how the names of the series end that bound the bands
 # TensorBoard's runs are folders and their names are what it shows: these may be in them too. A
 # chart draws no line whose tag has a bracket: it takes what is between brackets for the run.
@@ -113,7 +114,7 @@ def _curves(group: Group) -> Iterator[Event]:
         yield _event(_scalars({tag: curve[i] for tag, curve in values.items()}), i + 1, clock[i])
     if summary := group.summary():
         final = dict(zip(FINAL, (summary.mean, summary.std, summary.best, summary.n), strict=True))
-        known = {f"final/{name}": value for name, value in final.items() if value is not None}
+        known = {f"{FINAL_TAG}{name}": value for name, value in final.items() if value is not None}
         yield _event(_scalars(known), epochs, clock[-1])
 
 
@@ -152,7 +153,7 @@ def _columns(changed: Sequence[str]) -> Summary:
     """Return the columns of the HParams page; it shows no others."""
     return hparams.hparams_config_pb(
         hparams=[hparams.HParam(name) for name in ("experiment", "activation", *changed)],
-        metrics=[hparams.Metric(f"final/{name}", display_name=name) for name in FINAL],
+        metrics=[hparams.Metric(f"{FINAL_TAG}{name}", display_name=name) for name in FINAL],
         time_created_secs=0,
     )
 
