@@ -105,6 +105,10 @@ def test_one_seed_has_no_interval_and_no_error_bar(runs):
     assert not dots(board).axes[0].collections
 
 
+def test_pau_and_rpau_are_told_apart_where_their_lines_lie_on_each_other():
+    assert look("pau").dash != look("rpau").dash
+
+
 def test_ties_are_both_visible(runs):
     runs.sweep("digits_lenet", ["elu", "celu"], seeds=2, accuracy=98.0)
     (board,) = boards(runs.groups())

@@ -46,7 +46,7 @@ def dots(board: Board) -> Figure | None:
     panel.set_yticks(range(len(entries)), [e.group.label for e in entries])
     panel.set_ylim(len(entries) - 0.5, -0.5)
     panel.set_xlim(low, high)
-    panel.xaxis.set_major_locator(MaxNLocator(5))
+    panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     panel.grid(visible=False, axis="y")
     panel.tick_params(axis="y", length=0)
     panel.set_xlabel("test accuracy (%)")

@@ -69,7 +69,9 @@ def look(activation: str, variant: int = 0) -> Look:
             if variant:
                 return Look(color, *_variant(variant - 1))
             i = members.index(activation)
-            return Look(color, _DASHES[i], "*" if activation in PADE else _MARKERS[i])
+            if activation in PADE:  # their lines lie on each other more often than others
+                return Look(color, _DASHES[PADE.index(activation)], "*")
+            return Look(color, _DASHES[i], _MARKERS[i])
     # Chosen by name, so that a user's own activation too looks the same in every figure.
     return Look(INK, *_variant(hashlib.sha256(activation.encode()).digest()[0] + variant))
 
