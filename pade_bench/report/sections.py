@@ -55,7 +55,7 @@ def leaderboard(boards: Sequence[Board], drawn: Sequence[Board], plan: Plan) -> 
         table = across_table(rows)
         section.items.append(Answer("across", table.title, verdict_across(rows), [], table))
     for board in boards:
-        suffix = _suffix(*board.scope)
+        suffix = board_suffix(*board.scope)
         pictures = []
         if board in drawn:
             pictures = [
@@ -105,7 +105,7 @@ def _details(
 ) -> Section | None:
     settings = f", {groups[0].settings}" if protocol else ""
     title = f"{experiment_label(experiment) or 'Experiments of the paper'}{settings}"
-    suffix = _suffix(experiment or "paper", protocol)
+    suffix = board_suffix(experiment or "paper", protocol)
     section = Section(title)
     if experiment or protocol:
         experiments = sorted({g.experiment for g in groups})
@@ -140,7 +140,7 @@ def _details(
     return section if section.items else None
 
 
-def _suffix(experiment: str, protocol: Changes) -> str:
+def board_suffix(experiment: str, protocol: Changes) -> str:
     """Return what ends the names of files about an experiment with its settings."""
     return file_name(experiment + (f"-{digest(protocol)[:8]}" if protocol else ""))
 

@@ -1,0 +1,148 @@
+"""Make the tables, sentences and pictures of docs/results.md from the records in results/.
+
+    python scripts/publish_results.py [--add RUNS] [--dashboard]
+
+Whatever stands between ``<!-- leaderboard_… -->`` and ``<!-- end -->`` in the page is replaced by
+the verdict and the ranking of that name. ``--add`` first copies the finished runs of a folder to
+results/: records, configurations without the paths of this machine, and of each configuration one
+file of learned functions. ``--dashboard`` also photographs TensorBoard, for which Chromium and its
+driver have to be installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from pade_bench.report.build import build
+from pade_bench.report.dashboard import Dashboard
+from pade_bench.report.grouping import group_runs
+from pade_bench.report.groups import Group
+from pade_bench.report.leaderboard import boards
+from pade_bench.report.sections import board_suffix
+from pade_bench.report.tables.formats import to_markdown
+from pade_bench.report.tables.leaderboard import board_table
+from pade_bench.runs.config_file import with_digest
+from pade_bench.runs.records import read_runs
+
+ROOT = Path(__file__).parents[1]
+RUNS = ROOT / "results" / "runs"
+PAGE = ROOT / "docs" / "results.md"
+PICTURES = {  # by name in docs/, what it is called in the report
+    "results_mnist_leaderboard": "leaderboard_mnist_lenet",
+    "results_mnist_time": "time_mnist_lenet",
+    "results_mnist_curves": "figure6",
+    "results_mnist_learned": "figure3",
+    "results_digits_leaderboard": "leaderboard_digits_lenet",
+    "results_digits_time": "time_digits_lenet",
+    "results_digits_curves": "curves_digits_lenet",
+    "results_digits_ranks": "ranks_digits_lenet",
+}
+TABLES = re.compile(r"<!-- leaderboard_(\S+) -->\n.*?<!-- end -->", re.DOTALL)
+COLORS = 256  # of a picture in the repository: a third of its bytes
+TENSORBOARD_SECONDS = 20  # until it has drawn its charts
+
+
+def published_groups() -> list[Group]:
+    """Return the groups of the published runs.
+
+    Raises:
+        ValueError: one of their records cannot be used.
+    """
+    runs, problems = read_runs(RUNS)
+    if problems:
+        raise ValueError("\n".join(problems))
+    return group_runs(runs)
+
+
+def add(runs_dir: Path) -> None:
+    """Copy the finished runs of a directory to the published ones."""
+    for run in read_runs(runs_dir)[0]:
+        if run.status == "unfinished":
+            continue
+        home = RUNS / run.directory.relative_to(runs_dir)
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run.directory / "record.json", home / "record.json")
+        settings = (run.directory / "config.yaml").read_text(encoding="utf-8").partition("# sha256")
+        text = re.sub(r"(?m)^runs_dir: .*$", "runs_dir: runs", settings[0])
+        text = re.sub(r"(?m)^  root: .*/(?=[^/\n]+$)", "  root: data/", text)
+        (home / "config.yaml").write_bytes(with_digest(text))
+        curves = run.directory / "activations.npz"
+        if curves.exists() and not any(home.parent.glob("*/activations.npz")):
+            shutil.copyfile(curves, home / "activations.npz")
+
+
+def with_tables(page: str, groups: list[Group]) -> str:
+    """Return the page with each of its verdicts and rankings made anew."""
+    found = {board_suffix(*board.scope): board for board in boards(groups)}
+
+    def ranking(match: re.Match[str]) -> str:
+        board = found[match[1]]
+        table = to_markdown(board_table(board, "")).split("\n", 2)[2].strip()
+        return f"<!-- leaderboard_{match[1]} -->\n{board.verdict}\n\n{table}\n<!-- end -->"
+
+    return TABLES.sub(ranking, page)
+
+
+def reduced(png: bytes) -> bytes:
+    """Return a picture with as many colors as it needs."""
+    content = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS)
+    picture.save(content, "png", optimize=True)
+    return content.getvalue()
+
+
+def photograph(folder: Path) -> None:
+    """Take the pictures of TensorBoard with the published runs."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from browser import chromium
+
+    from pade_bench.dashboard import PAGE as CHARTS
+    from pade_bench.dashboard import serve
+
+    Dashboard(RUNS, folder).update()
+    address = serve(str(folder), ["--port", "0"])
+    with chromium() as browser:
+        for name, page in (("scalars", CHARTS), ("hparams", "#hparams")):
+            browser.open(f"{address}{page}", width=1400, height=1000)
+            time.sleep(TENSORBOARD_SECONDS)
+            if name == "hparams":
+                for choice in ("test accuracy", "Descending"):
+                    browser.click("paper-item", choice)
+                    time.sleep(1)
+            path = ROOT / "docs" / f"dashboard_{name}.png"
+            browser.screenshot(path)
+            path.write_bytes(reduced(path.read_bytes()))
+
+
+def main() -> None:
+    """Write the page and its pictures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--add", type=Path, metavar="RUNS", help="publish the runs in this folder")
+    parser.add_argument("--dashboard", action="store_true", help="photograph TensorBoard too")
+    options = parser.parse_args()
+    if options.add:
+        add(options.add)
+    groups = published_groups()
+    page = with_tables(PAGE.read_text(encoding="utf-8"), groups)
+    PAGE.write_text(page, encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        build(groups, [], Path(folder))
+        for name, key in PICTURES.items():
+            drawn = (Path(folder) / "figures" / f"{key}.png").read_bytes()
+            (PAGE.parent / f"{name}.png").write_bytes(reduced(drawn))
+    if options.dashboard:
+        with tempfile.TemporaryDirectory() as folder:
+            photograph(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
