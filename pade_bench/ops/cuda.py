@@ -10,25 +10,37 @@ alone, and sums are formed in a fixed order.
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import functools
-from collections.abc import Callable, Iterator
+import re
 from importlib.resources import files
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from pade_bench.ops.cuda_runtime import CudaKernelError, CuPyRuntime, Runtime
 from pade_bench.ops.layout import in_layout_of
 from pade_bench.ops.unit import FORMS, Unit, compute_dtype
 
 THREADS = 256  # a block, as in pau.cu
-# A thread of the backward pass ends in shuffles, some 100 instructions for ten sums. 512 blocks
-# fill a large GPU; beyond, a thread takes up to 8 packets of 128 bits, among which those
-# instructions are lost, and then blocks grow in number again, which keeps a thread's sums short.
-FULL_GRID = 512
-MAX_PACKETS_PER_THREAD = 8
+
+
+class Grid(NamedTuple):
+    """How a grid grows with the number of packets, of 128 bits, that there are to compute.
+
+    One packet a thread up to ``full`` blocks, which fill a large GPU; then each thread takes more,
+    up to ``most_packets``; then the blocks grow in number again.
+    """
+
+    full: int
+    most_packets: int
+
+
+FORWARD_GRID = Grid(512, 1)
+# A thread of the backward pass ends in shuffles, some 100 instructions for ten sums, which are lost
+# among the packets of a thread; the limit keeps a thread's sums short.
+BACKWARD_GRID = Grid(512, 8)
 
 # PAU_STORAGE and PAU_HEADER of pau.cu.
 STORAGE = {
@@ -39,39 +51,6 @@ STORAGE = {
 }
 
 
-class CudaKernelError(RuntimeError):
-    """The CUDA kernels cannot be used here; the message is the reason."""
-
-
-class Runtime(Protocol):
-    """What the launcher needs of CuPy. The tests put an emulator of the GPU in its place."""
-
-    RawModule: Callable[..., Any]
-
-    def stream(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-        """Make ``device`` current and yield torch's current stream on it."""
-
-    def __hash__(self) -> int:
-        """Kernels are kept for each runtime."""
-
-
-class _CuPy:
-    def __init__(self) -> None:
-        try:
-            import cupy
-
-            cupy.cuda.runtime.getDeviceCount()  # fails if CuPy is made for a newer driver
-            self.RawModule = cupy.RawModule
-            self._device, self._stream_of = cupy.cuda.Device, cupy.cuda.Stream.from_external
-        except Exception as error:  # an installed CuPy fails in many ways, not only ImportError
-            raise CudaKernelError(f"CuPy cannot be used: {error}") from error
-
-    @contextlib.contextmanager
-    def stream(self, device: torch.device) -> Iterator[Any]:
-        with torch.cuda.device(device), self._device(device.index):  # CuPy has its own idea of it
-            yield self._stream_of(torch.cuda.current_stream(device))
-
-
 @functools.cache
 def runtime() -> Runtime:
     """Return what compiles and launches.
@@ -79,7 +58,7 @@ def runtime() -> Runtime:
     Raises:
         CudaKernelError: CuPy is not installed, too old, or made for a newer driver.
     """
-    return _CuPy()
+    return CuPyRuntime()
 
 
 @functools.cache
@@ -110,9 +89,9 @@ def compile_options(dtype: torch.dtype, m: int, n: int, form: str, noisy: bool) 
 
 
 class _Kernels(NamedTuple):
-    forward: Callable[..., None]
-    backward: Callable[..., None]
-    sum_partials: Callable[..., None]
+    forward: Any
+    backward: Any
+    sum_partials: Any
 
 
 @functools.cache
@@ -126,6 +105,7 @@ def _kernels(
     noisy: bool,
 ) -> _Kernels:
     """Compile and load one configuration on ``device``, which is the current device."""
+    _require_supported(device)
     try:
         module = runtime.RawModule(code=source(), options=compile_options(dtype, m, n, form, noisy))
         return _Kernels(*(module.get_function(f"pau_{name}") for name in _Kernels._fields))
@@ -133,21 +113,52 @@ def _kernels(
         raise CudaKernelError(f"CuPy cannot build the Padé kernels: {error}") from error
 
 
-def _address(tensor: Tensor | None) -> np.uint64:
-    return np.uint64(0 if tensor is None else tensor.data_ptr())
+def _require_supported(device: torch.device) -> None:
+    if device.type != "cuda":  # the emulator
+        return
+    major, minor = torch.cuda.get_device_capability(device)
+    built_for = [int(re.sub(r"\D", "", name)) for name in torch.cuda.get_arch_list()]
+    if built_for and 10 * major + minor < min(built_for):
+        raise RuntimeError(
+            f"{torch.cuda.get_device_name(device)} ({device}) has compute capability "
+            f"{major}.{minor}, and torch {torch.__version__} needs {min(built_for) / 10:.1f}: "
+            "install a torch that is built for this GPU, or use the CPU"
+        )
+
+
+def addresses(
+    device: torch.device, dtype: torch.dtype, m: int, n: int, form: str, noisy: bool
+) -> list[int] | None:
+    """Return what ``kernels/pau_node.cpp`` needs to launch; ``None`` where only Python can.
+
+    Raises:
+        CudaKernelError: CuPy is missing, or cannot compile or load the kernels.
+    """
+    cuda, context = runtime(), ctypes.c_void_p()
+    driver = cuda.driver
+    if driver is None:
+        return None
+    get_context = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(driver.get_context)
+    with cuda.stream(device):
+        handles = [k.ptr for k in _kernels(cuda, device, dtype, m, n, form, noisy)]
+        get_context(ctypes.byref(context))
+    grids = (THREADS, *FORWARD_GRID, *BACKWARD_GRID)
+    return [*driver, context.value or 0, *handles, *grids]
 
 
 def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _packets(x: Tensor) -> int:
-    return _ceil_div(x.numel() * x.element_size(), 16)
-
-
-def _backward_blocks(packets: int) -> int:
-    per_thread = min(_ceil_div(packets, FULL_GRID * THREADS), MAX_PACKETS_PER_THREAD)
+def _blocks(x: Tensor, grid: Grid) -> int:
+    packets = _ceil_div(x.numel() * x.element_size(), 16)
+    per_thread = min(_ceil_div(packets, grid.full * THREADS), grid.most_packets)
     return _ceil_div(packets, per_thread * THREADS)
+
+
+def _coefficients(c: Tensor, dtype: torch.dtype) -> Tensor:
+    # Asked first, because Tensor.to and contiguous cost a microsecond even if they do nothing.
+    return c if c.dtype == dtype and c.is_contiguous() else c.to(dtype).contiguous()
 
 
 def forward(x: Tensor, unit: Unit) -> Tensor:
@@ -162,26 +173,23 @@ def forward(x: Tensor, unit: Unit) -> Tensor:
         CudaKernelError: CuPy is missing, or cannot compile or load the kernels.
     """
     y = torch.empty_like(x)
-    if x.numel() == 0:
+    count = x.numel()
+    if count == 0:
         return y
     x = in_layout_of(y, x)
-    a = unit.numerator.to(compute_dtype(x.dtype)).contiguous()
-    b = unit.denominator.to(a.dtype).contiguous()
-    noisy = unit.noise_state is not None
-    with runtime().stream(x.device) as stream:
-        kernels = _kernels(runtime(), x.device, x.dtype, a.numel() - 1, b.numel(), unit.form, noisy)
+    numerator, denominator, form, noise_state, noise = unit
+    a = _coefficients(numerator, compute_dtype(x.dtype))
+    b = _coefficients(denominator, a.dtype)
+    state = 0 if noise_state is None else noise_state.data_ptr()
+    cuda, device = runtime(), x.device
+    with cuda.stream(device) as stream:
+        kernels = _kernels(
+            cuda, device, x.dtype, a.numel() - 1, b.numel(), form, noise_state is not None
+        )
         kernels.forward(
-            (_ceil_div(_packets(x), THREADS),),
+            (_blocks(x, FORWARD_GRID),),
             (THREADS,),
-            (
-                _address(x),
-                _address(y),
-                np.int64(x.numel()),
-                _address(a),
-                _address(b),
-                _address(unit.noise_state),
-                np.float64(unit.noise),
-            ),
+            (x.data_ptr(), y.data_ptr(), count, a.data_ptr(), b.data_ptr(), state, float(noise)),
             stream=stream,
         )
     return y
@@ -199,37 +207,38 @@ def backward(grad: Tensor, x: Tensor, unit: Unit) -> tuple[Tensor, Tensor, Tenso
         CudaKernelError: CuPy is missing, or cannot compile or load the kernels.
     """
     dx = torch.empty_like(x)
-    if x.numel() == 0:
-        return dx, torch.zeros_like(unit.numerator), torch.zeros_like(unit.denominator)
+    numerator, denominator, form, noise_state, noise = unit
+    count = x.numel()
+    if count == 0:
+        return dx, torch.zeros_like(numerator), torch.zeros_like(denominator)
     x, grad = in_layout_of(dx, x), in_layout_of(dx, grad)
-    a = unit.numerator.to(compute_dtype(x.dtype)).contiguous()
-    b = unit.denominator.to(a.dtype).contiguous()
+    a = _coefficients(numerator, compute_dtype(x.dtype))
+    b = _coefficients(denominator, a.dtype)
     da, db = torch.empty_like(a), torch.empty_like(b)
-    blocks = _backward_blocks(_packets(x))
-    partials = torch.empty((a.numel() + b.numel(), blocks), dtype=torch.float64, device=x.device)
-    noisy = unit.noise_state is not None
-    with runtime().stream(x.device) as stream:
-        kernels = _kernels(runtime(), x.device, x.dtype, a.numel() - 1, b.numel(), unit.form, noisy)
+    blocks, coefficients = _blocks(x, BACKWARD_GRID), a.numel() + b.numel()
+    cuda, device = runtime(), x.device
+    partials = torch.empty((coefficients, blocks), dtype=torch.float64, device=device)
+    a_, b_, partials_ = a.data_ptr(), b.data_ptr(), partials.data_ptr()
+    state = 0 if noise_state is None else noise_state.data_ptr()
+    with cuda.stream(device) as stream:
+        kernels = _kernels(
+            cuda, device, x.dtype, a.numel() - 1, b.numel(), form, noise_state is not None
+        )
         kernels.backward(
             (blocks,),
             (THREADS,),
             (
-                _address(grad),
-                _address(x),
-                _address(dx),
-                np.int64(x.numel()),
-                _address(a),
-                _address(b),
-                _address(unit.noise_state),
-                np.float64(unit.noise),
-                _address(partials),
+                *(grad.data_ptr(), x.data_ptr(), dx.data_ptr(), count),
+                *(a_, b_, state, float(noise), partials_),
             ),
             stream=stream,
         )
         kernels.sum_partials(
-            (partials.shape[0],),
+            (coefficients,),
             (THREADS,),
-            (_address(partials), np.int64(blocks), _address(b), _address(da), _address(db)),
+            (partials_, blocks, b_, da.data_ptr(), db.data_ptr()),
             stream=stream,
         )
-    return dx, da.to(unit.numerator.dtype), db.to(unit.denominator.dtype)
+    if numerator.dtype == denominator.dtype == a.dtype:
+        return dx, da, db
+    return dx, da.to(numerator.dtype), db.to(denominator.dtype)

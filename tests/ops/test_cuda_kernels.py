@@ -121,7 +121,7 @@ def test_many_blocks_match_reference(monkeypatch):
 
 
 def test_threads_that_take_several_packets_match_reference(monkeypatch):
-    monkeypatch.setattr(cuda, "FULL_GRID", 2)
+    monkeypatch.setattr(cuda, "BACKWARD_GRID", cuda.Grid(2, 8))
     check(Device(monkeypatch), "abs_of_sum", torch.float32, 30_001)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import threading
 
-import numpy as np
 import pytest
 import torch
 
-from pade_bench.ops import Unit, cuda
+from pade_bench.ops import Unit, cuda, cuda_runtime
 
 
 class Recorder:
     """A runtime whose kernels do nothing but note how they were launched."""
+
+    driver = None
 
     def __init__(self):
         self.compiled, self.launches = [], []
@@ -82,18 +84,70 @@ def test_cupy_without_a_driver_is_an_error_with_its_reason():
 def test_cupy_takes_the_arguments_and_the_stream_and_stops_only_at_the_driver(recorder):
     cupy = pytest.importorskip("cupy")
 
-    class TorchStream:
-        def __cuda_stream__(self):
-            return (0, 0)
-
     call(torch.ones(5))
     kernel = cupy.cuda.function.Function.__new__(cupy.cuda.function.Function)
-    stream = cupy.cuda.Stream.from_external(TorchStream())
+    stream = cuda_runtime._Stream(0)
     for _, grid, block, arguments, _ in recorder.launches:
         with pytest.raises(
             cupy.cuda.runtime.CUDARuntimeError, match=r"InsufficientDriver|NoDevice"
         ):
             kernel(grid, block, arguments, stream=stream)
+
+
+class Devices:
+    """Two GPUs as the launcher sees them through torch and CuPy."""
+
+    def __init__(self, monkeypatch):
+        self.current, self.switches, self.bound = 0, 0, []
+        monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: self.current)
+        monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda index: 0x100 + index)
+        monkeypatch.setattr(torch.cuda, "device", self.switch)
+        self.runtime = cuda_runtime.CuPyRuntime.__new__(cuda_runtime.CuPyRuntime)
+        self.runtime._device = lambda index: contextlib.nullcontext()
+        self.runtime._set_device = self.bound.append
+        self.runtime._streams, self.runtime._thread = {}, threading.local()
+
+    @contextlib.contextmanager
+    def switch(self, device):
+        before, self.current, self.switches = self.current, device.index, self.switches + 1
+        yield
+        self.current = before
+
+    def use(self, index):
+        with self.runtime.stream(torch.device("cuda", index)) as stream:
+            assert self.current == index
+            assert stream.ptr == 0x100 + index
+
+
+def test_the_device_is_switched_only_where_another_is_current(monkeypatch):
+    devices = Devices(monkeypatch)
+    for index in (0, 0, 1, 0):  # the first use of a thread gives it a context
+        devices.use(index)
+        assert devices.current == 0
+    assert devices.bound == [0, 1]
+    assert devices.switches == 2
+
+
+def test_every_thread_gets_a_context(monkeypatch):
+    devices = Devices(monkeypatch)
+    devices.use(0)
+    thread = threading.Thread(target=devices.use, args=(0,))
+    thread.start()
+    thread.join()
+    assert devices.bound == [0, 0]
+
+
+def test_a_gpu_too_old_for_torch_is_named_with_what_torch_needs(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla P100")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_100", "compute_120"])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 0))
+    with pytest.raises(
+        RuntimeError,
+        match=r"Tesla P100 \(cuda:0\) has compute capability 6\.0, .* needs 7\.5: inst",
+    ):
+        cuda._require_supported(torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    cuda._require_supported(torch.device("cuda", 0))
 
 
 def test_kernels_are_compiled_once_for_a_type_degrees_form_and_noise(recorder):
@@ -119,7 +173,7 @@ def test_launches_are_on_the_stream_with_arguments_of_the_kernels_own_types(reco
         assert block == (cuda.THREADS,)
         assert all(isinstance(blocks, int) and blocks > 0 for blocks in grid)
         assert stream == "the stream"
-        assert {type(a) for a in arguments} <= {np.uint64, np.int64, np.float64}
+        assert {type(a) for a in arguments} <= {int, float}  # CuPy's int64 and double
 
 
 @pytest.mark.parametrize("dtype", cuda.STORAGE, ids=str)
@@ -135,8 +189,8 @@ def test_grid_covers_every_element_and_follows_from_the_size_alone(
     packets = -(-size // width)
     assert forward == -(-packets // cuda.THREADS) < 2**31
     per_thread = -(-packets // (backward * cuda.THREADS))
-    assert per_thread <= cuda.MAX_PACKETS_PER_THREAD
-    assert backward >= min(-(-packets // cuda.THREADS), cuda.FULL_GRID // 2)
+    assert per_thread <= cuda.BACKWARD_GRID.most_packets
+    assert backward >= min(-(-packets // cuda.THREADS), cuda.BACKWARD_GRID.full // 2)
     assert arguments[3] == size
     assert sums == 10
 

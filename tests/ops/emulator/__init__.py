@@ -19,6 +19,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from emulator.driver import EmulatedDriver, EmulatedKernel
+from pade_bench.ops.cuda_runtime import Driver
+
 FORWARD, REVERSE, RANDOM = 0, 1, 20_200  # schedules; RANDOM and above seed a random one
 _libraries = tempfile.TemporaryDirectory(prefix="pade_bench_emulator_")
 
@@ -62,6 +65,7 @@ class EmulatedCuda:
         self, schedule: int = FORWARD, mutate: Callable[[str], str] = lambda code: code
     ) -> None:
         self.schedule, self.mutate = schedule, mutate
+        self.emulated_driver = EmulatedDriver()
 
     @contextlib.contextmanager
     def stream(self, device: torch.device) -> Iterator[None]:
@@ -69,6 +73,11 @@ class EmulatedCuda:
 
     def RawModule(self, *, code: str, options: tuple[str, ...]) -> EmulatedModule:  # noqa: N802
         return EmulatedModule(build(self.mutate(code), options), self.schedule)
+
+    @property
+    def driver(self) -> Driver:
+        """The emulator behind the driver's functions, for code that launches without Python."""
+        return self.emulated_driver.addresses
 
 
 @functools.cache
@@ -96,18 +105,5 @@ class EmulatedModule:
     def __init__(self, library: ctypes.CDLL, schedule: int) -> None:
         self.library, self.schedule = library, schedule
 
-    def get_function(self, name: str) -> Callable[..., None]:
-        emulate = getattr(self.library, f"emulate_{name}")
-        emulate.restype = ctypes.c_char_p
-
-        def launch(grid, block, arguments, *, stream):
-            # numpy scalars of the kernel's own types, of which CuPy also takes the address
-            boxes = [argument.reshape(1) for argument in arguments]
-            pointers = (ctypes.c_void_p * len(boxes))(*(box.ctypes.data for box in boxes))
-            sizes = (ctypes.c_int * len(boxes))(*(box.itemsize for box in boxes))
-            (blocks,), (threads,) = grid, block
-            error = emulate(blocks, threads, pointers, sizes, len(boxes), self.schedule)
-            if error:
-                raise RuntimeError(f"{name}: {error.decode()}")
-
-        return launch
+    def get_function(self, name: str) -> EmulatedKernel:
+        return EmulatedKernel(getattr(self.library, f"emulate_{name}"), name, self.schedule)
