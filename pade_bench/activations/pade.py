@@ -8,10 +8,11 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from pade_bench import ops
 from pade_bench.activations.coefficients import Function, initial_coefficients
 from pade_bench.errors import ConfigurationError, one_of
 from pade_bench.functional import pau, rpau
-from pade_bench.ops import FORMS, MAX_DEGREE
+from pade_bench.ops import FORMS, MAX_DEGREE, Unit
 
 
 class PAU(nn.Module):
@@ -76,13 +77,12 @@ class PAU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the unit to every element of ``x``."""
-        if isinstance(x, torch.fx.Proxy) and (path := x.tracer.path_of_module(self)):
-            # In a traced network it stays the module that it is, as torch's own activations do.
-            return x.tracer.create_proxy("call_module", path, (x,), {})
-        return self._apply_unit(x)
-
-    def _apply_unit(self, x: Tensor) -> Tensor:
-        return pau(x, self.numerator, self.denominator, self.form)
+        if isinstance(x, torch.fx.Proxy):
+            if path := x.tracer.path_of_module(self):
+                # In a traced network it stays the module that it is, as torch's own activations do.
+                return x.tracer.create_proxy("call_module", path, (x,), {})
+            return pau(x, self.numerator, self.denominator, self.form)
+        return ops.apply(x, Unit(self.numerator, self.denominator, self.form))
 
     def extra_repr(self) -> str:
         """Describe the unit in a network's printout."""
@@ -126,10 +126,14 @@ class RPAU(PAU):
             raise ConfigurationError(f"noise={noise!r} is not a number in [0, 1).")
         self.noise = float(noise)
 
-    def _apply_unit(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the unit to every element of ``x``."""
         training = self.training
-        if isinstance(x, torch.fx.Proxy):  # traced by itself: the mode at run time counts
+        if isinstance(x, torch.fx.Proxy) and not x.tracer.path_of_module(self):
+            # Traced by itself: the mode at run time counts.
             training = x.tracer.create_proxy("get_attr", "training", (), {})
+        elif not training or isinstance(x, torch.fx.Proxy):
+            return super().forward(x)
         return rpau(x, self.numerator, self.denominator, self.form, self.noise, training)
 
     def extra_repr(self) -> str:

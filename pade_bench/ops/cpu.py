@@ -72,6 +72,18 @@ def kernels(dtype: torch.dtype, m: int, n: int, form: str) -> Kernels:
     return Kernels(forward, backward)
 
 
+def addresses(
+    device: torch.device, dtype: torch.dtype, m: int, n: int, form: str, noisy: bool
+) -> list[int]:
+    """Return what ``kernels/pau_node.cpp`` needs to call the kernels.
+
+    Raises:
+        BuildError: the kernel cannot be compiled here.
+    """
+    functions: tuple[Any, ...] = (*kernels(dtype, m, n, form), _parallel())
+    return [ctypes.cast(function, _POINTER).value or 0 for function in functions]
+
+
 @functools.cache
 def _parallel() -> Any:
     """Return the entry of torch's own OpenMP runtime that runs a function on several threads.

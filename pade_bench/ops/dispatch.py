@@ -1,39 +1,31 @@
-"""Which implementation of the Padé unit a call goes to, and how it is differentiated.
+"""Which way a call of the Padé unit takes, and the autograd node of an ordinary one.
 
 ``apply`` takes the first of these that can serve:
 
 - the formula, in ordinary operators, where a function transform (vmap, torch.func, forward-mode
   differentiation, export, tracing) or a kind of tensor that knows only those listens;
-- torch's operators ``pade_bench::pau`` and ``pade_bench::pau_backward``, which torch.compile, fake
-  tensors, DTensors and dispatch modes understand;
-- the kernel for the device itself, under one autograd node, where nothing but autograd listens: a
-  call through torch's dispatcher costs more than a kernel takes for some thousand elements.
-
-Autocast has no rule for the unit, so the output keeps the type of ``x`` whatever the type of the
-coefficients. For the backward pass the input and the coefficients are kept, nothing else: RPAU's
-noise is drawn again from its state.
+- torch's operators, which torch.compile, fake tensors, DTensors and dispatch modes understand;
+- the kernel for the device, under one autograd node, where nothing but autograd listens: a call of
+  an operator in Python costs more than a kernel takes for some thousand elements. The node is the
+  one of ``kernels/pau_node.cpp`` once that and the kernels are loaded, before that, and where it
+  cannot be compiled, the one below.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from pade_bench.ops import cpu, cuda, inductor, reference
-from pade_bench.ops.build import BuildError
+from pade_bench.ops import inductor, node, operators, reference
 from pade_bench.ops.unit import Unit, check
 
-# A unit is flat here: the dispatcher and autograd see only tensors that are arguments of their own.
-_ARGUMENTS = (
-    "Tensor x, Tensor numerator, Tensor denominator, str form, Tensor? noise_state, float noise"
+_functorch_level, _tracing_state = (
+    torch._C._functorch.maybe_current_level,
+    torch._C._get_tracing_state,
 )
-_library = torch.library.Library("pade_bench", "DEF")
-
-_KERNELS = {"cpu": cpu, "cuda": cuda}
-_unavailable: set[str] = set()  # types of device whose kernel failed: asked once in a process
 
 
 def apply(x: Tensor, unit: Unit) -> Tensor:
@@ -43,30 +35,80 @@ def apply(x: Tensor, unit: Unit) -> Tensor:
         TypeError: see ``check``.
         ValueError: see ``check``.
     """
-    if torch.compiler.is_compiling() or _is_transformed():
-        return _apply_unusual(x, unit)
-    return _apply_direct(x, *unit)
+    # torch.compiler.is_compiling() in one call of the two that it takes; torch.compile knows it.
+    if torch.compiler.is_dynamo_compiling() or torch.compiler._is_compiling_flag:
+        return _apply_compiled(x, unit)
+    if (  # _is_transformed(), without the call
+        _functorch_level() is not None
+        or forward_ad._current_level >= 0
+        or _tracing_state() is not None
+    ):
+        check(x, unit)
+        return reference.formula(x, unit)
+    try:
+        return (node.direct or _apply_direct)(x, *unit)
+    except (TypeError, RuntimeError):
+        check(x, unit)  # says more, where an argument is not what it must be
+        raise
 
 
-def backend(device: torch.device | str) -> str:
-    """Return which implementation runs on ``device``: ``"cuda"``, ``"cpu"`` or ``"reference"``.
+def _apply_compiled(x: Tensor, unit: Unit) -> Tensor:
+    check(x, unit)
+    if torch.compiler.is_exporting():
+        return reference.formula(x, unit)
+    # RPAU in training stays opaque to Inductor: its noise needs the kernel's generator.
+    fuses = unit.noise_state is None
+    name = inductor.fusing_operator(operators.define_forward) if fuses else "pau"
+    return getattr(torch.ops.pade_bench, name)(x, *unit)
 
-    Found out by running it, which compiles the kernel where that has not happened yet.
-    """
-    device = torch.device(device)
-    if device.type not in _KERNELS:
-        return "reference"
-    numerator, denominator = torch.zeros(6, device=device), torch.zeros(4, device=device)
-    _forward(numerator, numerator, denominator)
-    return "reference" if device.type in _unavailable else device.type
+
+def _apply_direct(x: Tensor, *rest: Any) -> Tensor:
+    """Return F(x) by a kernel under a node in Python, if nothing else must see the call."""
+    unit = Unit(*rest)
+    check(x, unit)
+    if not _is_extraordinary(x, unit.numerator, unit.denominator):
+        return _Node.apply(x, *rest)
+    if _knows_operators(x):
+        return torch.ops.pade_bench.pau(x, *rest)
+    if x.is_nested:
+        if unit.noise_state is not None:
+            raise TypeError(
+                "RPAU draws its noise by the position in memory, and a nested tensor has no such "
+                "order: apply the unit to x.values()"
+            )
+    elif x.layout is not torch.strided:
+        x = x.to_dense()  # F(0) is not 0: of a sparse tensor every element counts
+    return reference.formula(x, unit)
+
+
+class _Node(torch.autograd.Function):
+    """The kernel as a node of autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        operators.keep(ctx, arguments, None)
+        return operators.forward(*arguments)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        return (*_differentiate(*grads, *operators.kept(ctx)), None, None, None)
+
+
+def _differentiate(grad: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of a node by the formula, the operator or the kernel."""
+    if _is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
+        return operators.formula_gradients(grad, *arguments)
+    if torch.is_grad_enabled() or _is_extraordinary(grad, *arguments[:3]):
+        return torch.ops.pade_bench.pau_backward(grad, *arguments)
+    return operators.backward(grad, *arguments)
 
 
 def _is_transformed() -> bool:
     """Whether a function transform listens, which can only see through ordinary operators."""
     return (
-        torch._C._functorch.maybe_current_level() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-        or torch._C._get_tracing_state() is not None
+        _functorch_level() is not None
+        or forward_ad._current_level >= 0
+        or _tracing_state() is not None
     )
 
 
@@ -100,138 +142,16 @@ def _knows_operators(x: Tensor) -> bool:
     return kind.__module__.startswith(("torch._subclasses.", "torch.distributed."))
 
 
-def _apply_unusual(x: Tensor, unit: Unit) -> Tensor:
-    """Return F(x) where something besides autograd must see the call."""
-    check(x, unit)
-    exporting = torch.compiler.is_exporting()
-    if torch.compiler.is_compiling() and not exporting:
-        # RPAU in training stays opaque to Inductor: its noise needs the kernel's generator.
-        fuses = unit.noise_state is None
-        name = inductor.fusing_operator(_define_forward) if fuses else "pau"
-        return getattr(torch.ops.pade_bench, name)(x, *unit)
-    if not (exporting or _is_transformed()) and _knows_operators(x):
-        return torch.ops.pade_bench.pau(x, *unit)
-    if x.is_nested:
-        if unit.noise_state is not None:
-            raise TypeError(
-                "RPAU draws its noise by the position in memory, and a nested tensor has no such "
-                "order: apply the unit to x.values()"
-            )
-    elif x.layout is not torch.strided:
-        x = x.to_dense()  # F(0) is not 0: of a sparse tensor every element counts
-    return reference.formula(x, unit)
-
-
-def _apply_direct(x: Tensor, *rest: Any) -> Tensor:
-    """Return F(x) by a kernel under an autograd node, if nothing else must see the call."""
-    unit = Unit(*rest)
-    check(x, unit)
-    if _is_extraordinary(x, unit.numerator, unit.denominator):
-        return _apply_unusual(x, unit)
-    return _Direct.apply(x, *rest)
-
-
-class _Direct(torch.autograd.Function):
-    """The operators without the dispatcher."""
-
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        _keep(ctx, arguments, None)
-        return _forward(*arguments)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        (grad,) = grads
-        arguments = (grad, *_kept(ctx))
-        if _is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
-            gradients = _formula_gradients(*arguments)
-        elif torch.is_grad_enabled() or _is_extraordinary(grad):
-            gradients = torch.ops.pade_bench.pau_backward(*arguments)
-        else:
-            gradients = _backward(*arguments)
-        return (*gradients, None, None, None)
-
-
-def _formula_gradients(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return reference.gradients(grad, x, Unit(*rest))
-
-
-def _forward(x: Tensor, *rest: Any) -> Tensor:
-    return _compute("forward", x, x, Unit(*rest))
-
-
-def _backward(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _compute("backward", x, grad, x, Unit(*rest))
-
-
-def _compute(operation: str, x: Tensor, *arguments: Any) -> Any:
-    """Call ``operation`` of the kernel for the device of ``x``, or else of the reference."""
-    device = x.device.type
-    kernel = _KERNELS.get(device)
-    if kernel is not None and device not in _unavailable:
-        try:
-            return getattr(kernel, operation)(*arguments)
-        except (BuildError, cuda.CudaKernelError) as error:
-            _unavailable.add(device)
-            warnings.warn(
-                f"the Padé unit runs in plain torch on this {device} device, many times slower "
-                f"than its kernel: {error}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-    return getattr(reference, operation)(*arguments)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """Keep the arguments of either operator for its backward pass."""
-    *tensors, ctx.form, noise_state, ctx.noise = inputs
-    ctx.save_for_backward(*tensors, noise_state)
-
-
-def _kept(ctx: Any) -> tuple[Any, ...]:
-    *tensors, noise_state = ctx.saved_tensors
-    return (*tensors, ctx.form, noise_state, ctx.noise)
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    return (*torch.ops.pade_bench.pau_backward(grad, *_kept(ctx)), None, None, None)
-
-
-def _differentiate_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-    """Differentiate the reference's explicit gradients, which serves any further order too."""
-    inputs, needed = _kept(ctx), ctx.needs_input_grad[:4]
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        outputs = _formula_gradients(*inputs)
-    wanted = [tensor for tensor, need in zip(inputs, needed, strict=False) if need]
-    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=create_graph))
-    return (*(next(found) if need else None for need in needed), None, None, None)
-
-
-def _fake_forward(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x)
-
-
-def _fake_backward(
-    grad: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, *_: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(numerator), torch.empty_like(denominator)
-
-
-def _register(name: str, implementation: Any, fake: Any, gradient: Any) -> None:
-    _library.impl(name, implementation, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"pade_bench::{name}", fake, lib=_library)
-    torch.library.register_autograd(
-        f"pade_bench::{name}", gradient, setup_context=_keep, lib=_library
-    )
-
-
-def _define_forward(name: str) -> None:
-    """Define an operator that maps x to F(x)."""
-    _library.define(f"{name}({_ARGUMENTS}) -> Tensor")
-    _register(name, _forward, _fake_forward, _differentiate)
-
-
-_define_forward("pau")
-_library.define(f"pau_backward(Tensor grad, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
-_register("pau_backward", _backward, _fake_backward, _differentiate_twice)
+# What the node in C++ calls where a case is none of its own.
+for _name, _in_python, _schema in (
+    ("apply_in_python", _apply_direct, f"({operators.ARGUMENTS}) -> Tensor"),
+    (
+        "differentiate_in_python",
+        _differentiate,
+        f"(Tensor grad, {operators.ARGUMENTS}) -> (Tensor, Tensor, Tensor)",
+    ),
+):
+    operators.library.define(_name + _schema)
+    operators.library.impl(_name, _in_python, "CompositeImplicitAutograd")
+for _key in ("FuncTorchBatched", "Batched"):  # gradients under vmap
+    operators.library.impl("differentiate_in_python", operators.formula_gradients, _key)
