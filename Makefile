@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TORCH  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo report dashboard status test test-sweeps test-slow bench gpu-check lint docs clean
+.PHONY: help setup dev demo report dashboard status test test-sweeps test-slow bench gpu-check lint docs dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,16 @@ lint: dev  ## check style, formatting and types
 
 docs: dev  ## build the site in build/site; a broken internal link is an error
 	$(BIN)/mkdocs build --strict --site-dir build/site
+
+# Links of the README are relative to the repository, and an index of packages shows it elsewhere.
+dist: setup  ## build the wheel in dist/; URL=… of the repository makes the README's links absolute
+	rm -rf build/dist && mkdir -p build/dist && git archive HEAD | tar -x -C build/dist
+ifdef URL
+	sed -i -E -e 's#(!\[[^]]*\]\()(docs/)#\1$(URL)/raw/HEAD/\2#' \
+	  -e 's#(\]\()((docs|kernels)/|[A-Z]+\.)#\1$(URL)/blob/HEAD/\2#g' build/dist/README.md
+	sed -i 's#^Paper = .*#&\nRepository = "$(URL)"#' build/dist/pyproject.toml
+endif
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist build/dist
 
 clean:  ## remove the virtual environment and what tools cache; runs and data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
