@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import CompactHydraException, HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from pade_bench.config.compose import composed, register
 from pade_bench.config.explain import explain
@@ -29,7 +30,7 @@ except ModuleNotFoundError:  # pip learns of a folder of the repository when it 
     sys.exit("pade_bench: this checkout was installed before hydra_plugin/ was in it; do so again.")
 
 # Errors that a user can cause: their message is all that there is to say.
-_EXPLAINED = (PadeBenchError, CompactHydraException, HydraException)
+_EXPLAINED = (PadeBenchError, CompactHydraException, HydraException, OmegaConfBaseException)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://pade_bench.configs", config_name="config")
@@ -58,7 +59,7 @@ def _train(config: DictConfig) -> float | None:
     if config.dry_run:
         job = Job.of(runs, HydraConfig.get().overrides.task)
         if config.restart or survey([job])[0].state not in DONE:
-            check_devices(runs[0].config.trainer)
+            check_devices(runs[0].config)
             check([runs])
         return print(plan([job]))
     records = [fit(runs[0])] if config.prune.shares is None else fit_chain(runs)

@@ -52,7 +52,8 @@ SETTINGS = {
     "mobilenetv2_imagenet": Setting(3, 8, 30, pixels=224),
 }
 OPTIM = OptimConfig(
-    optimizer="adam",
+    target="torch.optim.Adam",
+    arguments={},
     weights=ParameterGroupConfig(lr=0.002),
     pade_coefficients=ParameterGroupConfig(lr=0.002),
     gradient_clip_norm=5.0,
@@ -105,7 +106,7 @@ def make_step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) ->
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
     images = images.contiguous(memory_format=torch.channels_last)
-    optimizer, _ = make_optimizer(network, OPTIM)
+    optimizer, _ = make_optimizer(network, OPTIM, epochs=1)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -153,7 +154,7 @@ def lightning_against_bare(epochs: int = 5, images: int = 20_000) -> str:
         return ShuffledLoader(split, 256, normalize, RandomRotation(30.0), EpochSampler(0))
 
     network = build_model("lenet", "relu").to(memory_format=torch.channels_last)
-    optimizer, _ = make_optimizer(network, OPTIM)
+    optimizer, _ = make_optimizer(network, OPTIM, epochs=1)
     bare, managed = [], []
     for _ in range(epochs):
         start = time.perf_counter()
@@ -166,7 +167,9 @@ def lightning_against_bare(epochs: int = 5, images: int = 20_000) -> str:
             optimizer.step()
         bare.append(time.perf_counter() - start)
 
-        classifier = _TimedClassifier(build_model("lenet", "relu"), nn.ReLU, OPTIM, seed=0)
+        classifier = _TimedClassifier(
+            build_model("lenet", "relu"), nn.ReLU, OPTIM, epochs=1, seed=0
+        )
         trainer = pl.Trainer(
             max_epochs=1,
             accelerator="cpu",

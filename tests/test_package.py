@@ -119,7 +119,10 @@ def test_every_value_of_a_recipe_says_where_it_comes_from(path):
     values = [line for line in values if not line.startswith("#")]
     assert values
     for line in values:
-        assert re.search(r"#.*\[(paper|authors' code|later code|derived|assumed)", line), line
+        assert re.search(
+            r"#.*\[(paper|authors' code|later code|derived|assumed|torch's default|not in the)",
+            line,
+        ), line
 
 
 def test_the_noise_of_rpau_is_the_networks(make_run):

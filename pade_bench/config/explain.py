@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from pade_bench.config.fields import unknown
+from pade_bench.config.fields import declared, unknown
+from pade_bench.config.schema import Config
 from pade_bench.errors import one_of
+
+_WITH_ARGUMENTS = ("activation", "data", "model", "optim")
 
 
 def explain(error: BaseException) -> str:
@@ -25,9 +30,29 @@ def explain(error: BaseException) -> str:
             group, _, name = str(cause.missing_cfg_file).rpartition("/")
             return where + one_of(group, name, sorted(cause.options))
         if isinstance(cause, OverrideParseException):
-            return f"cannot read {cause.override}: {str(cause).splitlines()[0]}"
+            return _explain_override(str(cause.override), str(cause).splitlines()[0])
         cause = cause.__cause__ or cause.__context__
     return str(error)
+
+
+def _explain_override(override: str, reason: str) -> str:
+    key, _, value = override.partition("=")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    quoted = f'{key}="{escaped}"'
+    if value.startswith(("[", "{", "'", '"')) or not _can_be_read(quoted):
+        return f"cannot read {override}: {reason}"
+    return (
+        f"cannot read {override}: a text with other signs than letters, digits and _-./:+ must be "
+        f"quoted, for the shell too: {shlex.quote(quoted)}"
+    )
+
+
+def _can_be_read(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _explain_key(error: OmegaConfBaseException) -> str:
@@ -36,6 +61,12 @@ def _explain_key(error: OmegaConfBaseException) -> str:
     parent = error.parent_node
     if not isinstance(parent, DictConfig) or error.key in parent:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
-    names = [str(name) for name in parent if name != "hydra"]
     key = str(error.full_key)
-    return str(unknown(key, names if "." in key else [*names, "experiment"]))
+    elsewhere = [k for k, _ in declared(Config) if k.rpartition(".")[2] == str(error.key)]
+    if elsewhere:
+        return f"{key} is not a setting: see {' and '.join(elsewhere)}."
+    names = [str(name) for name in parent if name != "hydra"]
+    message = str(unknown(key, names if "." in key else [*names, "experiment"]))
+    if key.count(".") == 1 and key.partition(".")[0] in _WITH_ARGUMENTS:
+        message += f" Another argument of what it names is added with +{key}=…"
+    return message

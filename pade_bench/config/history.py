@@ -41,15 +41,21 @@ class Renamed:
 
 
 _PADE_UNITS = ("pade_bench.activations.PAU", "pade_bench.activations.RPAU")
-RENAMED: tuple[Renamed, ...] = (Renamed("activation", "denominator", "form", _PADE_UNITS),)
+_OPTIMIZERS = {"adam": "torch.optim.Adam", "sgd": "torch.optim.SGD"}
+RENAMED: tuple[Renamed, ...] = (
+    Renamed("activation", "denominator", "form", _PADE_UNITS),
+    Renamed("optim", "optimizer", "_target_", values=_OPTIMIZERS),
+)
 
 # Settings that 0.1 did not have, by name, and the default with which they change nothing.
 ADDED: dict[str, Any] = {
     key: default(field) for key, field in declared(Config) if field.metadata["added"]
 }
 
+# 0.1 stored it for every optimizer; today it is left out where it is 0.
+_MOMENTUM = "optim.momentum"
 # Settings that 0.1 stored as floats, also where a whole number was given.
-_FLOATS = ("data.max_rotation",)
+_FLOATS = ("data.max_rotation", _MOMENTUM)
 
 
 def current(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,12 +73,19 @@ def current(config: Mapping[str, Any]) -> dict[str, Any]:
             # In its old place: the order of arguments is the order in which they are shown.
             found[renamed.group] = {names.get(k, k): v for k, v in group.items()}
             found[renamed.group][renamed.new] = _mapped(renamed.values, value)
+    group, _, name = _MOMENTUM.partition(".")
+    if isinstance(optim := found.get(group), dict) and optim.get(name) == 0:
+        del optim[name]
     return found
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings, ``{"a.b": value}``, with the defaults of those that 0.1 did not have."""
-    return {**ADDED, **settings}
+
+    def is_there(key: str) -> bool:
+        return any(name == key or name.startswith(f"{key}.") for name in settings)
+
+    return {**settings, **{key: value for key, value in ADDED.items() if not is_there(key)}}
 
 
 def current_changes(changes: Mapping[str, Any], activation: str) -> dict[str, Any]:
@@ -93,13 +106,15 @@ def current_changes(changes: Mapping[str, Any], activation: str) -> dict[str, An
 def historic(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings, ``{"a.b": value}``, as 0.1 would have stored them."""
     found = {k: v for k, v in settings.items() if k not in ADDED or v != ADDED[k]}
-    found |= {key: float(found[key]) for key in _FLOATS if isinstance(found.get(key), int)}
     for renamed in RENAMED:
         key = f"{renamed.group}.{renamed.new}"
         if key in found and renamed.concerns(settings.get(f"{renamed.group}._target_")):
             value = found.pop(key)
             before = {new: old for old, new in renamed.values.items()}
             found[f"{renamed.group}.{renamed.old}"] = _mapped(before, value)
+    if found.get("optim.optimizer") in _OPTIMIZERS:
+        found.setdefault(_MOMENTUM, 0.0)
+    found |= {key: float(found[key]) for key in _FLOATS if isinstance(found.get(key), int)}
     return found
 
 

@@ -15,7 +15,8 @@ class ParameterGroupConfig:
     """How one group of parameters is trained.
 
     The learning rate is multiplied by ``lr_decay`` at the end of each epoch in
-    ``lr_milestones``, or of every epoch where there are none.
+    ``lr_milestones``, or of every epoch where there are none; or it follows a ``schedule``: a class
+    of ``torch.optim.lr_scheduler``, or of your own, and its arguments.
     """
 
     lr: float = setting(
@@ -30,14 +31,13 @@ class ParameterGroupConfig:
             "rising epochs of at least 1",
         ),
     )
+    schedule: dict[str, Any] | None = setting(None, added=True)
 
 
 @dataclass
-class OptimConfig:
+class OptimConfig(Component):
     """The optimizer: Padé coefficients and all other parameters ("weights") have a group each."""
 
-    optimizer: str = setting(MISSING, ("adam", "sgd"))
-    momentum: float = setting(0.0, Range(lambda v: 0 <= v < 1, "at least 0 and below 1"))
     weights: ParameterGroupConfig = setting(ParameterGroupConfig)
     pade_coefficients: ParameterGroupConfig = setting(ParameterGroupConfig)
     gradient_clip_norm: float | None = setting(
@@ -96,9 +96,9 @@ class PruneConfig:
 class Config:
     """One run.
 
-    ``data``, ``model`` and ``activation`` name a class or function and its arguments: a data module
-    of ``pade_bench.data``, a callable that takes ``activation, in_channels, num_classes``, and a
-    module. The rest are settings of our own.
+    ``data``, ``model``, ``activation`` and ``optim`` name a class or function and its arguments: a
+    data module of ``pade_bench.data``, a callable that takes ``activation, in_channels,
+    num_classes``, a module, and an optimizer. The rest are settings of our own.
     """
 
     data: Component
@@ -128,6 +128,19 @@ def parse_seed(text: str) -> int:
 
 def check_together(config: Config) -> None:
     """Raise :class:`ConfigurationError` for settings that are impossible beside each other."""
+    for name in ("lr", "weight_decay"):
+        if name in config.optim.arguments:
+            raise ConfigurationError(
+                f"optim.{name} is not a setting: see optim.weights.{name} and "
+                f"optim.pade_coefficients.{name}."
+            )
+    for name in ("weights", "pade_coefficients"):
+        group = getattr(config.optim, name)
+        if group.schedule is not None and (group.lr_decay != 1 or group.lr_milestones):
+            raise ConfigurationError(
+                f"optim.{name}: a learning rate follows a schedule or decays. Add "
+                f"optim.{name}.lr_decay=1 optim.{name}.lr_milestones=[] to a schedule."
+            )
     trainer = config.trainer
     for name in ("devices", "num_nodes"):
         if trainer.strategy == "single" and getattr(trainer, name) != 1:

@@ -59,9 +59,8 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
             print_summary(run, record)
         return record
     # All that can be refused is refused before the run's directory exists.
-    settings = run.config.trainer
-    check_devices(settings)
-    classifier = make_classifier(run, pruned, graphed=uses_graphs(settings))
+    check_devices(run.config)
+    classifier = make_classifier(run, pruned, graphed=uses_graphs(run.config))
     data = make_data(run)
     data.prepare_data()
     initial = copy.deepcopy(classifier.network)
@@ -121,6 +120,7 @@ def make_classifier(run: Run, pruned: Pruned | None = None, graphed: bool = Fals
         network,
         type(sample),
         config.optim,
+        config.trainer.max_epochs,
         config.seed,
         config.trainer.channels_last,
         config.trainer.compile,

@@ -30,7 +30,8 @@ class Classifier(pl.LightningModule):
     Args:
         network: maps (N, C, H, W) images to (N, classes) logits.
         activation_type: the class of its activations.
-        optim: the optimiser's settings.
+        optim: the optimizer's settings.
+        epochs: how many are trained, which schedules of the learning rate may depend on.
         seed: what is random in epoch k depends on (seed, k) alone.
         channels_last: the memory format of images and weights.
         compile_network: run the network through torch.compile.
@@ -42,6 +43,7 @@ class Classifier(pl.LightningModule):
         network: nn.Module,
         activation_type: type[nn.Module],
         optim: OptimConfig,
+        epochs: int,
         seed: int,
         channels_last: bool = True,
         compile_network: bool = False,
@@ -56,6 +58,7 @@ class Classifier(pl.LightningModule):
             self.network.compile(dynamic=False)
         self.activation_type = activation_type
         self.optim = optim
+        self.epochs = epochs
         self.seed = seed
         self.diverged = False
         self.history: dict[str, list[float]] = {
@@ -77,8 +80,8 @@ class Classifier(pl.LightningModule):
         return self.network(images.contiguous(memory_format=self.memory_format))
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser with its learning rates stepped once per epoch."""
-        optimizer, scheduler = make_optimizer(self.network, self.optim)
+        """Return the optimizer with its learning rates stepped once per epoch."""
+        optimizer, scheduler = make_optimizer(self.network, self.optim, self.epochs)
         return [optimizer], [{"scheduler": scheduler, "interval": "epoch"}]
 
     def on_train_start(self) -> None:

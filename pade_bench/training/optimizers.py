@@ -1,17 +1,20 @@
-"""The optimiser and its two parameter groups."""
+"""The optimizer, its two groups of parameters, and the learning rates of their epochs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from pade_bench.activations import PAU
-
-if TYPE_CHECKING:
-    from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
+from pade_bench.config.components import make, parameters
+from pade_bench.config.fields import Component, from_plain
+from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
+from pade_bench.config.targets import locate
+from pade_bench.errors import ConfigurationError
 
 
 def parameter_groups(network: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -31,34 +34,49 @@ def parameter_groups(network: nn.Module) -> dict[str, list[nn.Parameter]]:
     return {"weights": weights, "pade_coefficients": coefficients}
 
 
-def learning_rate_factor(group: ParameterGroupConfig, epoch: int) -> float:
-    """Return what the group's initial learning rate is multiplied by in ``epoch`` (from 0)."""
-    steps = sum(m <= epoch for m in group.lr_milestones) if group.lr_milestones else epoch
-    return group.lr_decay**steps
-
-
 def make_optimizer(
-    network: nn.Module, config: OptimConfig
+    network: nn.Module, config: OptimConfig, epochs: int
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """Return the configured optimiser and the per-epoch learning rates of its groups."""
-    parameters, names = [], []
+    """Return the configured optimizer and the learning rates of its groups in each epoch.
+
+    Args:
+        network: what is trained.
+        config: the optimizer, and the settings of its groups.
+        epochs: how many there will be.
+
+    Raises:
+        ConfigurationError: the optimizer or a schedule does not exist, or refuses its settings.
+    """
+    takes, takes_others = parameters(locate("optim", config.target, torch.optim.Optimizer))
+    groups: list[dict[str, Any]] = []
+    factors = []
     for name, members in parameter_groups(network).items():
-        if members:
-            group = getattr(config, name)
-            parameters.append(
-                {"params": members, "lr": group.lr, "weight_decay": group.weight_decay}
+        if not members:
+            continue
+        settings: ParameterGroupConfig = getattr(config, name)
+        options: dict[str, float] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+        has_decay = takes_others or "weight_decay" in takes
+        if not has_decay and options.pop("weight_decay"):  # which it would ignore
+            raise ConfigurationError(
+                f"optim.{name}.weight_decay={settings.weight_decay}: {config.target} has none."
             )
-            names.append(name)
-    optimizer: torch.optim.Optimizer
-    if config.optimizer == "adam":
-        optimizer = torch.optim.Adam(parameters)
-    else:
-        optimizer = torch.optim.SGD(parameters, lr=0.0, momentum=config.momentum)
+        groups.append({"params": members, **options})
+        factors.append(learning_rate_factor(f"optim.{name}", settings, epochs))
+    # What a group does not say itself, which ours do; without it some classes cannot be made.
+    defaults = {k: v for k, v in groups[0].items() if k in takes and k != "params"}
+    optimizer = make("optim", config, torch.optim.Optimizer, params=groups, **defaults)
+    return optimizer, LambdaLR(optimizer, factors)
 
-    def factor(name: str) -> Any:
-        return lambda epoch: learning_rate_factor(getattr(config, name), epoch)
 
-    return optimizer, LambdaLR(optimizer, [factor(name) for name in names])
+def can_be_captured(target: str) -> bool:
+    """Tell whether an optimizer's step can be part of a CUDA graph, for which torch's are made.
+
+    Others may count their steps, or keep what changes from step to step, on the CPU; a graph would
+    repeat what it was when it was captured.
+    """
+    kind = locate("optim", target, torch.optim.Optimizer)
+    is_torch_s = kind.__module__.startswith("torch.optim.")
+    return is_torch_s and (kind is torch.optim.SGD or "capturable" in parameters(kind)[0])
 
 
 def place_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -75,3 +93,68 @@ def place_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> N
             state = optimizer.state.get(parameter, {})
             if "step" in state:
                 state["step"] = state["step"].to(device)
+
+
+def learning_rate_factor(
+    where: str, group: ParameterGroupConfig, epochs: int
+) -> Callable[[int], float]:
+    """Return what a group's learning rate is multiplied by, as a function of the epoch (from 0).
+
+    Args:
+        where: where the group stands in the configuration.
+        group: its settings.
+        epochs: how many there will be.
+
+    Raises:
+        ConfigurationError: see :func:`scheduled_rates`.
+    """
+    if group.schedule is not None:
+        rates = scheduled_rates(f"{where}.schedule", group.schedule, group.lr, epochs)
+        # Lightning asks for the one after the last epoch too.
+        return lambda epoch: rates[min(epoch, epochs - 1)] / group.lr
+
+    def decay(epoch: int) -> float:
+        steps = sum(m <= epoch for m in group.lr_milestones) if group.lr_milestones else epoch
+        return group.lr_decay**steps
+
+    return decay
+
+
+class _Rate(torch.optim.Optimizer):
+    """An optimizer with nothing but a learning rate, on which a schedule is tried."""
+
+    def __init__(self, lr: float) -> None:
+        super().__init__([nn.Parameter(torch.empty(0))], {"lr": lr})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Do nothing."""
+
+
+def scheduled_rates(where: str, schedule: dict[str, Any], lr: float, epochs: int) -> list[float]:
+    """Return the learning rate of each epoch by a schedule of torch's kind, stepped once an epoch.
+
+    The rates are known before training, so a resumed run has those of one that was not
+    interrupted, and each group can have a schedule of its own.
+
+    Raises:
+        ConfigurationError: there is no such class, it refuses its arguments, or it asks for more
+            than the number of the epoch.
+    """
+    if lr == 0:
+        raise ConfigurationError(f"{where}: a learning rate of 0 cannot follow a schedule.")
+    component = from_plain(Component, schedule, where)
+    optimizer = _Rate(lr)
+    made = make(where, component, LRScheduler, optimizer=optimizer)
+    rates = []
+    for epoch in range(epochs):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        if epoch < epochs - 1:
+            try:
+                made.step()
+            except (TypeError, ValueError) as error:
+                raise ConfigurationError(
+                    f"{where}: {component.target} cannot tell the learning rate of epoch "
+                    f"{epoch + 2} of {epochs}: {error}"
+                ) from error
+    return rates

@@ -41,6 +41,6 @@ def _check(runs: Sequence[Run]) -> None:
     data = make_data(run)
     with torch.device("meta"):
         network = make_network(run, factory, data)
-    make_optimizer(network, run.config.optim)
+    make_optimizer(network, run.config.optim, run.config.trainer.max_epochs)
     if run.pruned_share is not None:
         check_chain(runs)

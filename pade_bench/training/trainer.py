@@ -14,11 +14,12 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from pade_bench.config.schema import TrainerConfig
+from pade_bench.config.schema import Config, TrainerConfig
 from pade_bench.errors import ConfigurationError
 from pade_bench.runs.home import Run
 from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast
 from pade_bench.training.console import PrintEpochs
+from pade_bench.training.optimizers import can_be_captured
 from pade_bench.training.tensorboard import TensorBoard
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -96,24 +97,28 @@ def autocast(config: TrainerConfig, device_type: str) -> torch.autocast:
     return torch.autocast(device_type, dtype, enabled=dtype is not None, cache_enabled=False)
 
 
-def uses_graphs(config: TrainerConfig) -> bool:
+def uses_graphs(config: Config) -> bool:
     """Return whether the run's steps are replayed as CUDA graphs."""
-    return config.cuda_graph is not False and graph_obstacle(config) is None
+    return config.trainer.cuda_graph is not False and graph_obstacle(config) is None
 
 
-def graph_obstacle(config: TrainerConfig) -> str | None:
+def graph_obstacle(config: Config) -> str | None:
     """Return why steps cannot be CUDA graphs, ``None`` if they can as far as is known so far."""
-    if _accelerator(config) == "cpu":
+    trainer = config.trainer
+    if _accelerator(trainer) == "cpu":
         return "this run is on the CPU"
-    if config.strategy != "single":
+    if trainer.strategy != "single":
         return "several processes train it together (trainer=ddp)"
-    if config.precision == "fp16":
+    if trainer.precision == "fp16":
         return "the scaler of trainer.precision=fp16 waits for the GPU in every step"
+    if not can_be_captured(config.optim.target):
+        return f"{config.optim.target} may compute on the CPU what differs between steps"
     return None
 
 
-def check_devices(config: TrainerConfig) -> None:
+def check_devices(settings: Config) -> None:
     """Raise :class:`ConfigurationError` for what this machine cannot do, or was not started for."""
+    config = settings.trainer
     processes = config.devices * config.num_nodes
     started, command = _started_processes()
     if started is None and config.num_nodes > 1:
@@ -143,7 +148,7 @@ def check_devices(config: TrainerConfig) -> None:
             "trainer.precision=fp16: float16 is for CUDA devices, and this run is on the CPU. "
             "Use bf16 or fp32."
         )
-    if config.cuda_graph is True and (obstacle := graph_obstacle(config)):
+    if config.cuda_graph is True and (obstacle := graph_obstacle(settings)):
         raise ConfigurationError(
             f"trainer.cuda_graph=true: {obstacle}, so that its steps cannot be CUDA graphs. Use "
             "auto or false."

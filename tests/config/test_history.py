@@ -7,14 +7,14 @@ from pade_bench.config.history import Renamed
 
 OLD = {
     "activation": {"_target_": "a.Unit", "degrees": [5, 4], "denominator": "sum"},
-    "optim": {"optimizer": "adam"},
+    "optim": {"optimizer": "adam", "momentum": 0.0},
 }
 NEW = {
     "activation": {"_target_": "a.Unit", "degrees": [5, 4], "form": "sum"},
     "optim": {"_target_": "torch.optim.Adam"},
 }
 OLD_SETTINGS = {"activation._target_": "a.Unit", "activation.denominator": "sum",
-                "optim.optimizer": "adam"}  # fmt: skip
+                "optim.optimizer": "adam", "optim.momentum": 0.0}  # fmt: skip
 NEW_SETTINGS = {"activation._target_": "a.Unit", "activation.form": "sum",
                 "optim._target_": "torch.optim.Adam"}  # fmt: skip
 

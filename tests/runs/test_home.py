@@ -29,7 +29,7 @@ def settings(tmp_path, **changes):
         "data": {"_target_": "d", "root": "data"},
         "model": {"_target_": "m"},
         "activation": {"_target_": "a"},
-        "optim": {"optimizer": "sgd", "weights": group, "pade_coefficients": group},
+        "optim": {"_target_": "o", "weights": group, "pade_coefficients": group},
         "trainer": {"max_epochs": 3},
         "runs_dir": str(tmp_path),
     }

@@ -104,6 +104,6 @@ def test_another_number_of_processes_than_configured_is_refused(
 ):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    config = make_run(*overrides).config.trainer
+    config = make_run(*overrides).config
     with pytest.raises(ConfigurationError, match=complaint):
         check_devices(config)

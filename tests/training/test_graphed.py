@@ -142,7 +142,7 @@ SETTINGS = {
     "schedules": ("optim=sgd_cifar10", "optim.pade_coefficients.lr_milestones=[1]"),
     "noise, Adam, clipping": ("activation=rpau", "optim.weights.lr_decay=0.9"),
     "RReLU's noise": ("activation=rrelu", "optim=sgd", "optim.momentum=0.9"),
-    "accumulation": ("activation=relu", "trainer.accumulate_batches=4", "optim.momentum=0.5"),
+    "accumulation": ("activation=relu", "trainer.accumulate_batches=4"),
     "bfloat16": ("activation=pau", "trainer.precision=bf16"),
     "one batch": ("activation=rrelu", "data.batch_size=2000"),
     "diverged": ("activation=slaf", "optim=sgd", "optim.weights.lr=1e6"),
@@ -292,15 +292,16 @@ def test_whether_there_are_graphs_makes_no_other_run(tiny_run):
         (("trainer.accelerator=cpu",), "this run is on the CPU"),
         (("trainer=ddp", "trainer.accelerator=cuda"), "several processes train it together"),
         (("trainer.precision=fp16", "trainer.accelerator=cuda"), "waits for the GPU"),
+        (("optim=adagrad", "trainer.accelerator=cuda"), "torch.optim.Adagrad may compute on the"),
     ],
 )
 def test_a_graph_that_cannot_be_is_refused_if_demanded(settings, complaint, tiny_run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
-    demanding = tiny_run(*settings, "trainer.cuda_graph=true").config.trainer
+    demanding = tiny_run(*settings, "trainer.cuda_graph=true").config
     with pytest.raises(ConfigurationError, match=rf"trainer\.cuda_graph=true: .*{complaint}"):
         check_devices(demanding)
-    modest = tiny_run(*settings).config.trainer
+    modest = tiny_run(*settings).config
     check_devices(modest)
     assert not uses_graphs(modest)
 
@@ -308,7 +309,7 @@ def test_a_graph_that_cannot_be_is_refused_if_demanded(settings, complaint, tiny
 def test_on_one_gpu_there_are_graphs_unless_refused(tiny_run):
     on_gpu = ("trainer.accelerator=cuda", "trainer.precision=bf16")
     for value, expected in (("auto", True), ("true", True), ("false", False)):
-        config = tiny_run(*on_gpu, f"trainer.cuda_graph={value}").config.trainer
+        config = tiny_run(*on_gpu, f"trainer.cuda_graph={value}").config
         assert uses_graphs(config) == expected
 
 

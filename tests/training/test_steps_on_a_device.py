@@ -118,7 +118,7 @@ def test_a_gpu_for_which_torch_has_no_code_is_refused(
         "get_device_name": lambda: "NVIDIA GPU",
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    config = tiny_run("trainer.accelerator=cuda").config.trainer
+    config = tiny_run("trainer.accelerator=cuda").config
     if runs:
         return check_devices(config)
     complaint = "NVIDIA GPU has compute capability .* built for sm_75.*trainer.accelerator=cpu"
