@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from importlib.metadata import version
 from typing import NoReturn
 
 import hydra
@@ -16,13 +17,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pade_bench.config.compose import composed, register
-from pade_bench.config.explain import explain
+from pade_bench.config.explain import explain, explain_inside_a_value
 from pade_bench.errors import ConfigurationError, PadeBenchError
 from pade_bench.runs.chain import chain
-from pade_bench.runs.state import DONE
 from pade_bench.sweeps import launchers
 from pade_bench.sweeps.isolated import end_with_parent
-from pade_bench.sweeps.jobs import Job, plan, survey
+from pade_bench.sweeps.jobs import Job, plan
 
 try:
     from hydra_plugins.pade_bench.sweeper import PadeBenchSweeper
@@ -56,12 +56,11 @@ def _train(config: DictConfig) -> float | None:
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     warnings.filterwarnings("ignore", message="The `srun` command is available")
 
+    if config.restart or any(run.sound_record() is None for run in runs):
+        check_devices(runs[0].config)
+        check([runs])
     if config.dry_run:
-        job = Job.of(runs, HydraConfig.get().overrides.task)
-        if config.restart or survey([job])[0].state not in DONE:
-            check_devices(runs[0].config)
-            check([runs])
-        return print(plan([job]))
+        return print(plan([Job.of(runs, HydraConfig.get().overrides.task)]))
     records = [fit(runs[0])] if config.prune.shares is None else fit_chain(runs)
     return records[-1]["test_accuracy"]
 
@@ -73,6 +72,8 @@ def _end(error: Exception) -> NoReturn:
 
 def main() -> None:
     """Run the command line; errors that a user can cause are printed without a traceback."""
+    if "--version" in sys.argv[1:]:  # Hydra would tell its own
+        return print(f"pade_bench {version('pade_bench')}")
     end_with_parent()
     register()
     launchers.register()
@@ -88,6 +89,10 @@ def main() -> None:
             raise
         group = next((a for a in sys.argv if a.endswith("=null")), "a group of settings")
         _end(ConfigurationError(f"{group}: must be the name of a file; --help lists them."))
+    except AssertionError as error:
+        if "Unexpected type for root" not in str(error):  # of OmegaConf, which does not name it
+            raise
+        _end(ConfigurationError(explain_inside_a_value(sys.argv[1:])))
     except KeyboardInterrupt:
         print("\npade_bench: interrupted; the same command resumes.", file=sys.stderr)
         sys.exit(130)

@@ -5,12 +5,14 @@ import subprocess
 import sys
 
 import pytest
-from command_line import pade_bench
+from command_line import pade_bench, refusal
+
+from pade_bench import __version__
 
 MISTAKES = {
     "activation=pua": "Did you mean 'pau'?",
     "experiment=mnist_lent": "Did you mean 'mnist_lenet'?",
-    "optim=adma": "Did you mean 'adam'?",
+    "optim=adm": "Did you mean 'adam'?",
     "experimnt=mnist_lenet": "Did you mean 'experiment'?",
     "trainer.max_epoch=3": "Did you mean 'max_epochs'?",
     "optim.weigts.lr=1": "Did you mean 'weights'?",
@@ -21,7 +23,8 @@ MISTAKES = {
     "optim.pade_coefficients.weight_decay=-1": "must be at least 0",
     "optim.weights.lr_decay=0": "above 0 and at most 1",
     "optim.weights.lr_milestones=[3,2]": "rising epochs",
-    "optim.optimizer=adm": "Did you mean 'adam'?",
+    "optim.optimizer=adam": "optim.optimizer is not a setting any more: it is optim._target_ now",
+    "optim._target_=torch.optim.Adamm": "Did you mean 'Adam'?",
     "seed=abc": "seed: Value 'abc'",
     "seed=-1": "seed=-1: must be a whole number from 0",
     "trainer.max_epochs=0": "trainer.max_epochs=0: must be a whole number of at least 1",
@@ -56,18 +59,33 @@ MISTAKES = {
     "prune.shares=[-5]": "must be rising percentages above 0 and below 100",
     "prune.shares=[10,95]": "95 % of the 6 filters of layer 0 would be all of them",
     "prune.weights=old": "prune.weights='old' is not one of original, new",
+    "prune.weights=new": "prune.weights=new: nothing is pruned here",
+    "optim.weights.lr_milestones=[3] optim.weights.lr_decay=1": "by optim.weights.lr_decay there",
+    "+optim.weights.schedule.T_max=3": "Choose one first: schedule@optim.weights.schedule=NAME.",
+    "+hydra.job.nam=x": "hydra.job.nam is not a setting: hydra.job has",
+    "+hydra.lancher.n_jobs=2": "Did you mean 'launcher'?",
+    "+sweep=smoke": "+sweep=smoke: sweep is chosen already, so write it without the +.",
+    "data=image_folder": "data.root",
+    "model=mobilenetv2_imagenet": "takes images of 3 channels, not 1",
+    "model._target_=torch.nn.ReLU": "model._target_=torch.nn.ReLU",
     "activation.degrees=[3": "activation.degrees=[3",
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_explained_in_few_lines_before_anything_is_written(mistake, tmp_path):
-    result = pade_bench(mistake, cwd=tmp_path)
-    assert result.returncode == 2
-    assert MISTAKES[mistake] in result.stderr
-    assert "Traceback" not in result.stderr
-    assert len(result.stderr.splitlines()) <= 2
+    code, errors = refusal(*mistake.split(" "), cwd=tmp_path)
+    assert code == 2
+    assert MISTAKES[mistake] in errors
+    assert "Traceback" not in errors
+    assert len(errors.splitlines()) <= 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_process_that_a_user_starts_ends_as_the_tests_say(tmp_path):
+    result = pade_bench("trainer.max_epoch=3", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert (result.returncode, result.stderr) == refusal("trainer.max_epoch=3", cwd=tmp_path)
 
 
 def test_a_mistake_in_a_sweep_is_found_before_the_first_job(tmp_path):
@@ -92,6 +110,35 @@ def test_a_mistake_in_a_users_yaml_is_explained_too(file, complaint, tmp_path):
     assert result.returncode == 2
     assert complaint in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_network_that_cannot_take_the_images_is_refused(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def features(activation, in_channels, num_classes):\n"
+        "    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), activation())\n"
+        "def wide(activation, in_channels, num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(9, num_classes), activation())\n"
+    )
+    for name, complaint in {
+        "features": "of the shape (2, 4, 30, 30), not (2, 10): a score for each class",
+        "wide": "cannot take images of 1×32×32: ",
+    }.items():
+        code, errors = refusal(f"model._target_=mine.{name}", cwd=tmp_path)
+        assert code == 2
+        assert f"model._target_=mine.{name}" in errors
+        assert complaint in errors
+        assert not (tmp_path / "runs").exists()
+
+
+def test_the_version_is_this_program_s(tmp_path):
+    assert pade_bench("--version", cwd=tmp_path).stdout == f"pade_bench {__version__}\n"
+
+
+def test_what_else_hydra_offers_is_printed(tmp_path):
+    result = pade_bench("--hydra-help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "--shell-completion" in result.stdout
 
 
 def test_help_is_about_this_program(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import yaml
-from command_line import pade_bench
+from command_line import pade_bench, refusal
 
 from pade_bench import load_run
 from pade_bench.errors import ConfigurationError
@@ -125,8 +125,8 @@ def test_they_are_trained_recorded_and_loaded_with_trust(folder, monkeypatch):
     ],
 )
 def test_mistakes_in_their_settings_are_named(mistake, complaint, folder):
-    result = pade_bench(*COMMAND, mistake, "dry_run=true", cwd=folder)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"pade_bench: {complaint}")
-    assert len(result.stderr.splitlines()) == 1
+    code, errors = refusal(*COMMAND, mistake, "dry_run=true", cwd=folder)
+    assert code == 2
+    assert errors.startswith(f"pade_bench: {complaint}")
+    assert len(errors.splitlines()) == 1
     assert not (folder / "runs").exists()

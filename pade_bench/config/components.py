@@ -81,7 +81,7 @@ def bind(
             another type.
     """
     found = locate(group, component.target, base, trust)
-    taken, takes_others = parameters(found)
+    taken, takes_others = _parameters(found)
     for name, value in component.arguments.items():
         if name in given:
             raise ConfigurationError(f"{group}.{name}: pade_bench sets this argument itself.")
@@ -118,7 +118,7 @@ def _refused(group: str, component: Component, error: Exception) -> Configuratio
     return ConfigurationError(f"{group}: {component.target} refuses its arguments: {message}")
 
 
-def parameters(found: Any) -> tuple[dict[str, Any], bool]:
+def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
     """Return the keyword arguments of a class or function with their types, and if it takes more.
 
     A class that hands ``**arguments`` on takes those of the class that it extends.

@@ -17,8 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pade_bench.config.explain import explain
-from pade_bench.config.fields import MISSING, Component, default, from_plain, own_fields
-from pade_bench.config.schema import Config, check_together
+from pade_bench.config.fields import (
+    MISSING,
+    Component,
+    default,
+    from_plain,
+    own_fields,
+    unknown,
+)
+from pade_bench.config.schema import Config, check_together, check_used
 from pade_bench.errors import ConfigurationError
 
 # The groups whose chosen files name a run.
@@ -113,6 +120,9 @@ def composed(config: DictConfig, hydra_settings: DictConfig | HydraConf) -> Comp
     names = {name: hydra_settings.runtime.choices[name] for name in CHOICES}
     standard = [f"{name}={names[name]}" for name in ("experiment", "activation")]
     found = unchanged = parse(config)
+    check_used(found)
+    for override in hydra_settings.overrides.hydra:
+        _check_setting_of_hydra(hydra_settings, override)
     if not set(hydra_settings.overrides.task) <= set(standard):
         unchanged = parse(hydra.compose("config", [*search_path(hydra_settings), *standard]))
     return Composed(found, unchanged, names)
@@ -121,3 +131,17 @@ def composed(config: DictConfig, hydra_settings: DictConfig | HydraConf) -> Comp
 def search_path(hydra_settings: DictConfig | HydraConf) -> list[str]:
     """Return the override, if any, that says where else configuration files lie."""
     return [o for o in hydra_settings.overrides.hydra if o.startswith("hydra.searchpath=")]
+
+
+def _check_setting_of_hydra(hydra_settings: DictConfig | HydraConf, override: str) -> None:
+    """Raise :class:`ConfigurationError` for a setting that Hydra does not have: a + adds any."""
+    key = override.partition("=")[0].lstrip("+~")
+    node: Any = hydra_settings
+    where = "hydra"
+    for name in key.split(".")[1:]:
+        kind = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
+        if not dataclasses.is_dataclass(kind):
+            return  # of a launcher or a sweeper, which refuses by itself what it does not know
+        if name not in (names := [f.name for f in dataclasses.fields(kind)]):
+            raise unknown(f"{where}.{name}", names)
+        node, where = OmegaConf.select(node, name), f"{where}.{name}"

@@ -153,3 +153,25 @@ def check_together(config: Config) -> None:
             "trainer=ddp: the runs of a pruning experiment follow each other in one process. Use "
             "trainer=default."
         )
+
+
+def check_used(config: Config) -> None:
+    """Raise :class:`ConfigurationError` for a setting that would change nothing.
+
+    It would make a run of its own all the same. Runs that were made before this was checked can
+    have such settings, so stored configurations are not checked.
+    """
+    if config.prune.shares is None:
+        for name, one in PruneConfig.__dataclass_fields__.items():
+            if (value := getattr(config.prune, name)) != one.default:
+                raise ConfigurationError(
+                    f"prune.{name}={value}: nothing is pruned here. Use one of the "
+                    "experiments prune_…, or set prune.shares."
+                )
+    for name in ("weights", "pade_coefficients"):
+        group = getattr(config.optim, name)
+        if group.lr_milestones and group.lr_decay == 1:
+            raise ConfigurationError(
+                f"optim.{name}.lr_milestones={group.lr_milestones}: the learning rate is "
+                f"multiplied by optim.{name}.lr_decay there, which is 1."
+            )

@@ -10,10 +10,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from pade_bench.activations import PAU
-from pade_bench.config.components import make, parameters
+from pade_bench.config.components import arguments_of, make
 from pade_bench.config.fields import Component, from_plain
 from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
-from pade_bench.config.targets import locate
 from pade_bench.errors import ConfigurationError
 
 
@@ -47,7 +46,7 @@ def make_optimizer(
     Raises:
         ConfigurationError: the optimizer or a schedule does not exist, or refuses its settings.
     """
-    takes, takes_others = parameters(locate("optim", config.target, torch.optim.Optimizer))
+    takes, takes_others = arguments_of("optim", config, torch.optim.Optimizer)
     groups: list[dict[str, Any]] = []
     factors = []
     for name, members in parameter_groups(network).items():
@@ -68,15 +67,15 @@ def make_optimizer(
     return optimizer, LambdaLR(optimizer, factors)
 
 
-def can_be_captured(target: str) -> bool:
+def can_be_captured(config: OptimConfig) -> bool:
     """Tell whether an optimizer's step can be part of a CUDA graph, for which torch's are made.
 
     Others may count their steps, or keep what changes from step to step, on the CPU; a graph would
     repeat what it was when it was captured.
     """
-    kind = locate("optim", target, torch.optim.Optimizer)
-    is_torch_s = kind.__module__.startswith("torch.optim.")
-    return is_torch_s and (kind is torch.optim.SGD or "capturable" in parameters(kind)[0])
+    takes, _ = arguments_of("optim", config, torch.optim.Optimizer)
+    is_torch_s = config.target.startswith("torch.optim.")
+    return is_torch_s and ("capturable" in takes or config.target == "torch.optim.SGD")
 
 
 def place_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
+from torch import nn
 
 from pade_bench.activations import check_activation
 from pade_bench.activations.factory import activation_factory
+from pade_bench.data import ImageDataModule
+from pade_bench.errors import ConfigurationError
 from pade_bench.runs.home import Run
 from pade_bench.training.fit import make_data, make_network
 from pade_bench.training.optimizers import make_optimizer
@@ -41,6 +44,30 @@ def _check(runs: Sequence[Run]) -> None:
     data = make_data(run)
     with torch.device("meta"):
         network = make_network(run, factory, data)
+    _check_shapes(run.config.model.target, network, data)
     make_optimizer(network, run.config.optim, run.config.trainer.max_epochs)
     if run.pruned_share is not None:
         check_chain(runs)
+
+
+@torch.no_grad()
+def _check_shapes(target: str, network: nn.Module, data: ImageDataModule) -> None:
+    """Run a network without memory; refuse one that cannot take the images, or gives no logits."""
+    shape = (2, data.in_channels, data.image_size, data.image_size)
+    try:
+        logits = network.eval()(torch.empty(shape, device="meta"))
+    except NotImplementedError:  # it asks for values, which there are none of here
+        return
+    except RuntimeError as error:
+        if "meta" in str(error):
+            return
+        raise ConfigurationError(
+            f"model._target_={target} cannot take images of {'×'.join(map(str, shape[1:]))}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    found = tuple(getattr(logits, "shape", ()))
+    if found != (2, data.num_classes):
+        raise ConfigurationError(
+            f"model._target_={target} makes of 2 images a result of the shape {found}, not "
+            f"{(2, data.num_classes)}: a score for each class."
+        )

@@ -111,7 +111,7 @@ def graph_obstacle(config: Config) -> str | None:
         return "several processes train it together (trainer=ddp)"
     if trainer.precision == "fp16":
         return "the scaler of trainer.precision=fp16 waits for the GPU in every step"
-    if not can_be_captured(config.optim.target):
+    if not can_be_captured(config.optim):
         return f"{config.optim.target} may compute on the CPU what differs between steps"
     return None
 
