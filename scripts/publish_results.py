@@ -24,6 +24,7 @@ from PIL import Image
 
 from pade_bench.report.build import build
 from pade_bench.report.dashboard import Dashboard
+from pade_bench.report.figures.learned import draw_activations
 from pade_bench.report.grouping import group_runs
 from pade_bench.report.groups import Group
 from pade_bench.report.leaderboard import boards
@@ -31,6 +32,7 @@ from pade_bench.report.sections import board_suffix
 from pade_bench.report.tables.formats import to_markdown
 from pade_bench.report.tables.leaderboard import board_table
 from pade_bench.runs.config_file import with_digest
+from pade_bench.runs.curves import load_curves
 from pade_bench.runs.records import read_runs
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +141,10 @@ def main() -> None:
         for name, key in PICTURES.items():
             drawn = (Path(folder) / "figures" / f"{key}.png").read_bytes()
             (PAGE.parent / f"{name}.png").write_bytes(reduced(drawn))
+    layers = load_curves(RUNS / "mnist_lenet" / "pau" / "seed0" / "activations.npz")
+    with io.BytesIO() as content:
+        draw_activations(layers).savefig(content, format="png", dpi=150)
+        (PAGE.parent / "learned_activations.png").write_bytes(reduced(content.getvalue()))
     if options.dashboard:
         with tempfile.TemporaryDirectory() as folder:
             photograph(Path(folder))

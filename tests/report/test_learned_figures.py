@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pade_bench.report.figures.learned import draw_activations
+from pade_bench.report.figures.style import GRAY, look
 from pade_bench.runs.curves import LayerCurve
 
 
@@ -21,3 +22,10 @@ def test_every_layer_has_a_panel_and_no_panel_is_empty(layers, columns):
     assert empty == []
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["start", "learned", "inputs"]
+
+
+def test_the_function_has_the_color_of_its_activation():
+    for activation in ("pau", "prelu"):
+        figure = draw_activations([curve(0)], activation=activation)
+        (start, learned) = figure.axes[0].lines
+        assert (start.get_color(), learned.get_color()) == (GRAY, look(activation).color)

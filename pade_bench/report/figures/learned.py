@@ -10,23 +10,30 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pade_bench.report.figures.style import BLUE, GRAY, INK, arrange, look
+from pade_bench.report.figures.style import GRAY, INK, arrange, look
 from pade_bench.report.groups import Group
 from pade_bench.report.names import experiment_label
 from pade_bench.runs.curves import LayerCurve
 
 
 def draw_activations(
-    layers: list[LayerCurve], title: str | None = None, columns: int = 4
+    layers: list[LayerCurve], title: str | None = None, columns: int = 4, activation: str = "pau"
 ) -> Figure:
-    """Draw one panel per layer: the function, its start dashed, the input density behind."""
+    """Draw one panel per layer: the function, its start dashed, the input density behind.
+
+    Args:
+        layers: what was measured.
+        title: of the figure.
+        columns: panels in a row, at most.
+        activation: whose color the function has.
+    """
     columns = min(len(layers), columns)
     rows = math.ceil(len(layers) / columns)
     figure = Figure(figsize=(2.6 * columns, 2.5 * rows + 0.5), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     handles: dict[str, Artist] = {}
     for panel, layer in zip(panels, layers, strict=False):
-        handles = draw_layer(panel, layer, BLUE, start_color=GRAY)
+        handles = draw_layer(panel, layer, look(activation).color, start_color=GRAY)
         panel.set_title(f"layer {layer.name}", fontsize=9)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
