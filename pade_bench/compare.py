@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pade_bench.errors import PadeBenchError, RunError
+from pade_bench.errors import PadeBenchError
 from pade_bench.report.selection import add_arguments, read_groups
 from pade_bench.report.tables.terminal import print_leaderboard
 
@@ -19,15 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Exit status: 0; 1 if a record cannot be used, which is printed; 2 without a "
         "directory or where a filter matches nothing.",
     )
-    add_arguments(parser)
-    parser.add_argument(
-        "--published", action="store_true",
-        help="of the runs behind docs/results.md, which come with the package",
-    )  # fmt: skip
+    add_arguments(parser, published())
     options = parser.parse_args(arguments)
     try:
-        if options.published:
-            options.runs = published()
         groups, problems = read_groups(options)
     except PadeBenchError as error:
         print(f"pade_bench.compare: {error}", file=sys.stderr)
@@ -41,17 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def published() -> Path:
-    """Return the directory of the published runs: in the package, or beside it in a checkout.
-
-    Raises:
-        RunError: there is neither.
-    """
+    """Return the directory of the published runs: in the package, or beside it in a checkout."""
     package = Path(__file__).parent
-    places = [package / "results" / "runs", package.parent / "results" / "runs"]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise RunError(f"the published runs are missing: neither {places[0]} nor {places[1]} is there.")
+    installed = package / "results" / "runs"
+    return installed if installed.is_dir() else package.parent / "results" / "runs"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from pade_bench.compare import main, published
 from pade_bench.runs.config_file import read_config
 from pade_bench.runs.records import read_runs
@@ -88,6 +90,12 @@ def test_the_published_runs_answer_before_anybody_trains(tmp_path, monkeypatch, 
     )
     out = capsys.readouterr().out
     assert "PAU is ahead of ReLU by 0.12 points over 5 seeds" in out
+
+
+def test_published_runs_and_a_directory_are_not_asked_for_at_once(capsys):
+    with pytest.raises(SystemExit):
+        main(["--published", "--runs", "runs"])
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_every_published_record_has_its_checksum_and_its_configuration():

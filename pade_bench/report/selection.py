@@ -14,9 +14,15 @@ from pade_bench.report.groups import Group
 from pade_bench.runs.records import read_runs
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a command line."""
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+def add_arguments(parser: argparse.ArgumentParser, published: Path | None = None) -> None:
+    """Add the options to a command line, with ``--published`` for a directory of published runs."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    if published:
+        where.add_argument(
+            "--published", dest="runs", action="store_const", const=published,
+            help="of the runs behind docs/results.md, which come with the package",
+        )  # fmt: skip
     parser.add_argument(
         "--experiment", action="append", default=[], metavar="NAME[,NAME]",
         help="only these, * and ? stand for anything",
