@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from pade_bench.data.loader import Normalization, Split
 from pade_bench.data.module import RotatedImages, resize
@@ -25,6 +23,10 @@ class Digits(RotatedImages):
 
     def load(self) -> tuple[Split, Split]:
         """Return the two splits."""
+        # Imported here, as other runs need not wait for it.
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
         digits = load_digits()
         grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # published as 0 to 16
         images = resize(torch.from_numpy(grey).unsqueeze(1), self.image_size)

@@ -15,14 +15,16 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-import torch_pruning
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pade_bench.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch_pruning
 
 Filters = dict[str, list[int]]  # the kept filters of each group, numbered as before any pruning
 
@@ -108,6 +110,8 @@ def keep_filters(
     network: nn.Module, activation_type: type[nn.Module], images: Tensor, kept: Filters
 ) -> None:
     """Remove all other filters of an unpruned network in place, with what depends on them."""
+    import torch_pruning  # here, as runs that prune nothing need not wait for it
+
     with _dependencies(network, activation_type, images) as graph:
         for name, indices in kept.items():
             conv = _conv(network, name)
@@ -137,6 +141,8 @@ def _removed(group: FilterGroup, share: float) -> int:
 def _dependencies(
     network: nn.Module, activation_type: type[nn.Module], images: Tensor
 ) -> Iterator[torch_pruning.DependencyGraph]:
+    import torch_pruning
+
     activations = [
         (parent, name, child)
         for parent in network.modules()

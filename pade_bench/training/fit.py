@@ -15,6 +15,7 @@ from pade_bench.config.components import make
 from pade_bench.data import ImageDataModule
 from pade_bench.errors import DamagedError, PadeBenchError, RunError
 from pade_bench.models.configured import configured_network
+from pade_bench.report.figures.worker import draw_beside
 from pade_bench.runs.curves import dump_curves
 from pade_bench.runs.files import set_aside, writing_to
 from pade_bench.runs.home import Run
@@ -22,7 +23,7 @@ from pade_bench.training.checkpoint_content import check_origin, check_progress,
 from pade_bench.training.checkpoints import SaveLast, newest_checkpoint
 from pade_bench.training.console import print_summary
 from pade_bench.training.graphed import GraphedClassifier
-from pade_bench.training.learned import measure, picture
+from pade_bench.training.learned import measure
 from pade_bench.training.module import Classifier
 from pade_bench.training.provenance import provenance
 from pade_bench.training.pruned import Pruned, costs, keep, prune, read_filters
@@ -199,6 +200,7 @@ def _keep(
     """Write the learned activations and the record, which is returned."""
     images = data.sample_images()
     layers = measure(classifier, initial, images)
+    picture = draw_beside(layers, dpi=150) if layers else None
     record = make_record(run, classifier) | data.record_entries()
     if run.pruned_share is not None:
         unpruned = make_classifier(run, Pruned({}))
@@ -206,9 +208,9 @@ def _keep(
             spent = costs(classifier, unpruned, images.to(classifier.device))
         record |= {"pruned_share": run.pruned_share, **spent}
     with writing_to(run.directory):
-        if layers:
+        if picture is not None:
             run.write("activations.npz", dump_curves(layers))
-            run.write("activations.png", picture(layers))
+            run.write("activations.png", picture.result())
         run.require_lock()
         run.previous_checkpoint.unlink(missing_ok=True)
         # The record comes last: it is what says that the run is finished.

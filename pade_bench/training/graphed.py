@@ -52,7 +52,8 @@ class GraphedClassifier(Classifier):
         (self._optimizer,) = self.trainer.optimizers
         capture = CudaCapture(self.device)
         self._train = Replayed(self._step, "a training step", self._changed_by_step, capture)
-        self._test = Replayed(self._count, "the test of a batch", lambda: [self._correct], capture)
+        tested = [self._correct, self._test_loss_sum]
+        self._test = Replayed(self._count, "the test of a batch", lambda: tested, capture)
         self._left: list[tuple[Tensor, Tensor]] = []  # batches of the step that is not complete yet
         loop = self.trainer.fit_loop.epoch_loop
         # A run may have been begun without graphs; each way of training has a counter of its own.
@@ -123,7 +124,7 @@ class GraphedClassifier(Classifier):
         yield from self.network.buffers()
         for state in self._optimizer.state.values():
             yield from (value for value in state.values() if isinstance(value, Tensor))
-        yield self._loss_sum
+        yield from (self._loss_sum, self._train_correct)
 
     def _count_steps(self, number: int) -> None:
         """Count steps as Lightning does, which sees none of them, for its ``global_step``."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pade_bench.models.layers import channel_multiplier
-from pade_bench.report.figures.learned import draw_activations
 from pade_bench.runs.curves import LayerCurve
 from pade_bench.training.module import Classifier
 
@@ -105,10 +102,3 @@ def _noise_band(module: nn.Module, x: Tensor) -> np.ndarray:
             y = module(x.repeat(NOISE_DRAWS)).view(NOISE_DRAWS, -1)
     module.train(was_training)
     return np.quantile(y.float().cpu().numpy(), (0.025, 0.975), axis=0)
-
-
-def picture(layers: list[LayerCurve]) -> bytes:
-    """Return the curves as a PNG picture."""
-    content = io.BytesIO()
-    draw_activations(layers).savefig(content, format="png", dpi=150)
-    return content.getvalue()

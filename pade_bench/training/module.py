@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pade_bench.data.seeding import epoch_seed
-from pade_bench.training.optimizers import make_optimizer, place_optimizer
+from pade_bench.training.optimizers import make_optimizer, parameter_groups, place_optimizer
 
 if TYPE_CHECKING:
     from pade_bench.config.schema import OptimConfig
@@ -25,7 +25,8 @@ class Classifier(pl.LightningModule):
     measured while training), ``test_accuracy`` (percent), for data of more than ten classes
     ``test_top5_accuracy`` (percent of images whose label is among the five best guesses), and
     ``seconds``. It travels in the checkpoint, so a resumed run has the history of one that was
-    never interrupted.
+    never interrupted. ``measured`` holds what else the last epoch showed, by the names that
+    TensorBoard gives it: train accuracy (while training, in percent), test loss, learning rates.
 
     Args:
         network: maps (N, C, H, W) images to (N, classes) logits.
@@ -61,6 +62,7 @@ class Classifier(pl.LightningModule):
         self.epochs = epochs
         self.seed = seed
         self.diverged = False
+        self.measured: dict[str, float] = {}
         self.history: dict[str, list[float]] = {
             "train_loss": [],
             "test_accuracy": [],
@@ -72,7 +74,10 @@ class Classifier(pl.LightningModule):
     def on_fit_start(self) -> None:
         # Lightning has moved the network to its device by now. The sums lie in the same memory for
         # the whole run, as a CUDA graph adds to them.
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._loss_sum, self._test_loss_sum = (
+            torch.zeros((), dtype=torch.float64, device=self.device) for _ in range(2)
+        )
+        self._train_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._correct = torch.zeros(2, dtype=torch.int64, device=self.device)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -97,7 +102,14 @@ class Classifier(pl.LightningModule):
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, stream))
         self._began = time.perf_counter()
         self._loss_sum.zero_()
+        self._train_correct.zero_()
         self._images_seen = 0
+        names = [name for name, found in parameter_groups(self.network).items() if found]
+        groups = self.trainer.optimizers[0].param_groups
+        self._learning_rates = {
+            f"learning_rate/{name}": float(group["lr"])
+            for name, group in zip(names, groups, strict=True)
+        }
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor | None:
         """Return the mean cross-entropy of a batch, weighted for its share of the step."""
@@ -116,13 +128,16 @@ class Classifier(pl.LightningModule):
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of a batch, having added it to that of the epoch."""
-        loss = F.cross_entropy(self(images), labels)
-        # Summed on the device: reading the value at every step would wait for the GPU.
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels)
+        # Summed on the device: reading a value at every step would wait for the GPU.
         self._loss_sum += loss.detach() * len(labels)
+        self._train_correct += (logits.detach().argmax(1) == labels).sum()
         return loss
 
     def on_validation_epoch_start(self) -> None:
         self._correct.zero_()
+        self._test_loss_sum.zero_()
         self._images_tested = 0
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
@@ -132,13 +147,15 @@ class Classifier(pl.LightningModule):
         self._images_tested += len(labels)
 
     def count(self, images: Tensor, labels: Tensor) -> None:
-        """Add the correct predictions of a batch to those of the epoch."""
-        self._correct += count_correct(self(images), labels)
+        """Add the correct predictions of a batch, and its loss, to those of the epoch."""
+        logits = self(images)
+        self._correct += count_correct(logits, labels)
+        self._test_loss_sum += F.cross_entropy(logits, labels) * len(labels)
 
     def on_train_epoch_end(self) -> None:
         # Lightning has measured the test accuracy by now: its validation loop is part of the epoch.
-        loss = self._total(self._loss_sum).item() / self._total(self._images_seen).item()
-        tested = self._total(self._images_tested).item()
+        seen, tested = (self._total(n).item() for n in (self._images_seen, self._images_tested))
+        loss = self._total(self._loss_sum).item() / seen
         accuracy, top5 = (100 * n / tested for n in self._total(self._correct).tolist())
         if not math.isfinite(loss):
             self.diverged = True
@@ -147,6 +164,11 @@ class Classifier(pl.LightningModule):
         self.history["train_loss"].append(loss)
         self.history["test_accuracy"].append(accuracy)
         self.history["seconds"].append(time.perf_counter() - self._began)
+        self.measured = {
+            "accuracy/train": 100 * self._total(self._train_correct).item() / seen,
+            "loss/test": self._total(self._test_loss_sum).item() / tested,
+            **self._learning_rates,
+        }
         metrics = {"loss": loss, "accuracy": accuracy}
         if "test_top5_accuracy" in self.history:
             self.history["test_top5_accuracy"].append(top5)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pade_bench.activations import PAU
-from pade_bench.report.figures.learned import draw_activations
+from pade_bench.report.figures.worker import draw_beside
 from pade_bench.runs.files import writing_to
 from pade_bench.runs.home import Run, identity
 from pade_bench.training.learned import learnable_activations, measure
@@ -28,6 +30,7 @@ CURVES = {
     "train_loss": "loss/train",
 }
 FIGURES_PER_RUN = 20
+IMAGES_FOR_FIGURES = 64  # whose inputs to each activation they show
 _TYPES = {
     bool: api_pb2.DATA_TYPE_BOOL,
     int: api_pb2.DATA_TYPE_FLOAT64,
@@ -47,6 +50,7 @@ class TensorBoard(Checkpoint):
     def __init__(self, run: Run, initial: nn.Module) -> None:
         self.run = run
         self.initial = initial
+        self.figures: list[tuple[int, Future[bytes]]] = []  # of which epoch, oldest first
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         done = len(pl_module.history["train_loss"])
@@ -64,9 +68,13 @@ class TensorBoard(Checkpoint):
         step = trainer.current_epoch + 1
         self.run.require_lock()
         with writing_to(self.run.directory):
-            for name, curve in self._curves(pl_module).items():
-                self.writer.add_scalar(curve, pl_module.history[name][-1], step)
+            curves = self._curves(pl_module).items()
+            self._add_scalars(
+                {curve: pl_module.history[name][-1] for name, curve in curves} | pl_module.measured,
+                step,
+            )
             self._write_activations(trainer, pl_module, step)
+            self._write_figures(wait=False)
             self.writer.flush()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -74,8 +82,13 @@ class TensorBoard(Checkpoint):
         end = HParamsPluginData(session_end_info=SessionEndInfo(status=status))
         self.run.require_lock()
         with writing_to(self.run.directory):
+            self._write_figures(wait=True)
             self._add(_summary(metadata.SESSION_END_INFO_TAG, end))
             self.writer.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        for _, figure in self.figures:
+            figure.cancel()
 
     def _curves(self, pl_module: Any) -> dict[str, str]:
         return {name: curve for name, curve in CURVES.items() if name in pl_module.history}
@@ -106,23 +119,46 @@ class TensorBoard(Checkpoint):
         _, start, _ = hparams(values, {})
         self._add(start)
 
-    def _add(self, summary: Any) -> None:
-        self.writer._get_file_writer().add_summary(summary)
+    def _add(self, summary: Any, step: int | None = None) -> None:
+        self.writer._get_file_writer().add_summary(summary, step)
+
+    def _add_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add values by their tags, in one event: a deep network has a thousand coefficients."""
+        self._add(
+            Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]),
+            step,
+        )
 
     def _write_activations(self, trainer: Any, pl_module: Any, step: int) -> None:
         layers = learnable_activations(pl_module.network, pl_module.activation_type)
         if not layers:
             return
-        for i, layer in enumerate(layers):
-            for name, value in named_values(layer):
-                self.writer.add_scalar(f"parameters_of_layer_{i + 1}/{name}", value, step)
+        self._add_scalars(
+            {
+                f"parameters_of_layer_{i + 1}/{name}": value
+                for i, layer in enumerate(layers)
+                for name, value in named_values(layer)
+            },
+            step,
+        )
         every = max(1, trainer.max_epochs // FIGURES_PER_RUN)
         if step % every == 0 or step == trainer.max_epochs:
-            curves = measure(pl_module, self.initial, trainer.datamodule.sample_images())
+            images = trainer.datamodule.sample_images()[:IMAGES_FOR_FIGURES]
+            curves = measure(pl_module, self.initial, images)
             # A card is as high as wide, so are the panels together.
             columns = math.ceil(math.sqrt(len(curves)))
-            figure = draw_activations(curves, f"after epoch {step}", columns)
-            self.writer.add_figure("activations", figure, step)
+            self.figures.append((step, draw_beside(curves, f"after epoch {step}", columns)))
+
+    def _write_figures(self, wait: bool) -> None:
+        """Write the figures that have been drawn by now, or all."""
+        while self.figures and (wait or self.figures[0][1].done()):
+            step, figure = self.figures.pop(0)
+            content = figure.result()
+            width, height = struct.unpack(">II", content[16:24])
+            picture = Summary.Image(
+                encoded_image_string=content, width=width, height=height, colorspace=4
+            )
+            self._add(Summary(value=[Summary.Value(tag="activations", image=picture)]), step)
 
 
 def _summary(tag: str, content: HParamsPluginData) -> Summary:

@@ -40,7 +40,7 @@ class Recorded:
     def _addresses(self):
         replayed = self.classifier._train, self.classifier._test
         buffers = [tensor for part in replayed for tensor in part.inputs]
-        tensors = [*self.classifier._changed_by_step(), self.classifier._correct, *buffers]
+        tensors = [*self.classifier._changed_by_step(), *self.classifier._test.changes(), *buffers]
         return {tensor.data_ptr() for tensor in tensors}
 
     def replay(self):

@@ -4,11 +4,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from torch.nn import functional as F
 
-from pade_bench import PAU, build_model
+from pade_bench import PAU, build_model, load_run
 from pade_bench.training import fit
+from pade_bench.training.fit import make_data
 from pade_bench.training.module import Classifier
 from pade_bench.training.tensorboard import named_values
 
@@ -32,7 +35,11 @@ def test_curves_coefficients_figures_and_hyperparameters_are_written(tiny_run):
     a0 = found.Scalars("parameters_of_layer_1/a0")
     assert [e.step for e in a0] == [0, 1, 2]
     assert a0[0].value == pytest.approx(PAU().numerator[0].item())
-    assert [e.step for e in found.Images("activations")] == [0, 1, 2]
+    images = found.Images("activations")
+    assert [e.step for e in images] == [0, 1, 2]
+    # Four panels in two columns; the card needs the size.
+    assert {(image.width, image.height) for image in images} == {(520, 550)}
+    assert images[0].encoded_image_string != images[2].encoded_image_string
 
     plugin = found.summary_metadata[metadata.SESSION_START_INFO_TAG].plugin_data.content
     settings = plugin_data_pb2.HParamsPluginData.FromString(plugin).session_start_info.hparams
@@ -46,6 +53,30 @@ def test_curves_coefficients_figures_and_hyperparameters_are_written(tiny_run):
         "experiment", "activation", "seed", "trainer.max_epochs",
     }  # fmt: skip
     assert status(found) == "STATUS_SUCCESS"
+
+
+def test_rates_and_what_else_an_epoch_shows_are_written(tiny_run):
+    run = tiny_run("activation=pau", "optim.weights.lr_decay=0.5")
+    fit(run)
+    found = events(run)
+    curves = {
+        name: [(e.step, e.value) for e in found.Scalars(name)] for name in found.Tags()["scalars"]
+    }
+    # The rate by which an epoch was trained, not that of the next.
+    assert curves["learning_rate/weights"] == [(1, pytest.approx(2e-3)), (2, pytest.approx(1e-3))]
+    assert curves["learning_rate/pade_coefficients"][1][1] == pytest.approx(1.8e-3)
+    assert 0 < curves["accuracy/train"][0][1] < curves["accuracy/train"][1][1] <= 100
+    # The loss of the network that is left, on the test set as it is.
+    data, trained = make_data(run), load_run(run.directory)
+    data.prepare_data()
+    data.setup("fit")
+    with torch.no_grad():
+        losses = [
+            (F.cross_entropy(trained(x), y, reduction="sum").item(), len(y))
+            for x, y in data.val_dataloader()
+        ]
+    expected = sum(loss for loss, _ in losses) / sum(n for _, n in losses)
+    assert curves["loss/test"][1] == (2, pytest.approx(expected, rel=1e-5))
 
 
 def status(found):
@@ -64,7 +95,9 @@ def test_a_diverged_run_is_a_failure_in_the_hyperparameters(tiny_run):
 def test_fixed_activations_have_no_figures(tiny_run):
     run = tiny_run("activation=relu", "trainer.max_epochs=1")
     fit(run)
-    assert set(events(run).Tags()["scalars"]) == {"accuracy/test", "loss/train"}
+    assert set(events(run).Tags()["scalars"]) == {
+        "accuracy/test", "accuracy/train", "loss/test", "loss/train", "learning_rate/weights",
+    }  # fmt: skip
     assert not events(run).Tags()["images"]
     assert not (run.directory / "activations.png").exists()
 
