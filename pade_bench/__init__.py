@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pade_bench import functional
-    from pade_bench.activations import PAU, RPAU
+    from pade_bench.activations import PAU, RPAU, parameter_groups
     from pade_bench.models import build_model, convert_activations
     from pade_bench.training.reload import load_run
 
 __version__ = "0.1.0"
-__all__ = ["PAU", "RPAU", "build_model", "convert_activations", "functional", "load_run"]
+__all__ = [
+    "PAU", "RPAU", "build_model", "convert_activations", "functional", "load_run",
+    "parameter_groups",
+]  # fmt: skip
 
 _HOMES = {
     "PAU": "pade_bench.activations",
     "RPAU": "pade_bench.activations",
     "build_model": "pade_bench.models",
     "convert_activations": "pade_bench.models",
+    "parameter_groups": "pade_bench.activations",
     "load_run": "pade_bench.training.reload",
 }
 

@@ -20,8 +20,12 @@ package: ``activation._target_=my_package.MyActivation`` is enough.
 """
 
 from pade_bench.activations.check import check_activation
+from pade_bench.activations.groups import parameter_groups
 from pade_bench.activations.learnable import APL, SLAF, Mixture, SReLU
 from pade_bench.activations.maxout import Maxout
 from pade_bench.activations.pade import PAU, RPAU
 
-__all__ = ["APL", "PAU", "RPAU", "SLAF", "Maxout", "Mixture", "SReLU", "check_activation"]
+__all__ = [
+    "APL", "PAU", "RPAU", "SLAF", "Maxout", "Mixture", "SReLU", "check_activation",
+    "parameter_groups",
+]  # fmt: skip

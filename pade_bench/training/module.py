@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pade_bench.activations.groups import parameter_groups
 from pade_bench.data.seeding import epoch_seed
-from pade_bench.training.optimizers import make_optimizer, parameter_groups, place_optimizer
+from pade_bench.training.optimizers import make_optimizer, place_optimizer
 
 if TYPE_CHECKING:
     from pade_bench.config.schema import OptimConfig
@@ -104,7 +105,7 @@ class Classifier(pl.LightningModule):
         self._loss_sum.zero_()
         self._train_correct.zero_()
         self._images_seen = 0
-        names = [name for name, found in parameter_groups(self.network).items() if found]
+        names = [group["name"] for group in parameter_groups(self.network)]
         groups = self.trainer.optimizers[0].param_groups
         self._learning_rates = {
             f"learning_rate/{name}": float(group["lr"])

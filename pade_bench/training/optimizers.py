@@ -9,28 +9,11 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from pade_bench.activations import PAU
+from pade_bench.activations.groups import parameter_groups
 from pade_bench.config.components import arguments_of, make
 from pade_bench.config.fields import Component, from_plain
 from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.errors import ConfigurationError
-
-
-def parameter_groups(network: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Split the parameters into ``pade_coefficients`` and all others, the ``weights``.
-
-    The module's type decides, not a parameter's name. Parameters of other learnable
-    activations are weights: the paper sets the Padé units apart from "the rest of the network".
-    """
-    coefficients = [
-        parameter
-        for module in network.modules()
-        if isinstance(module, PAU)
-        for parameter in module.parameters()
-    ]
-    known = {id(parameter) for parameter in coefficients}
-    weights = [p for p in network.parameters() if id(p) not in known]
-    return {"weights": weights, "pade_coefficients": coefficients}
 
 
 def make_optimizer(
@@ -49,9 +32,8 @@ def make_optimizer(
     takes, takes_others = arguments_of("optim", config, torch.optim.Optimizer)
     groups: list[dict[str, Any]] = []
     factors = []
-    for name, members in parameter_groups(network).items():
-        if not members:
-            continue
+    for group in parameter_groups(network):
+        name = group["name"]
         settings: ParameterGroupConfig = getattr(config, name)
         options: dict[str, float] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
         has_decay = takes_others or "weight_decay" in takes
@@ -59,7 +41,7 @@ def make_optimizer(
             raise ConfigurationError(
                 f"optim.{name}.weight_decay={settings.weight_decay}: {config.target} has none."
             )
-        groups.append({"params": members, **options})
+        groups.append({"params": group["params"], **options})
         factors.append(learning_rate_factor(f"optim.{name}", settings, epochs))
     # What a group does not say itself, which ours do; without it some classes cannot be made.
     defaults = {k: v for k, v in groups[0].items() if k in takes and k != "params"}

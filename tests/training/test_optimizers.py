@@ -4,50 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from pade_bench import PAU, build_model
+from pade_bench import build_model
 from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.errors import ConfigurationError
-from pade_bench.training.optimizers import (
-    learning_rate_factor,
-    make_optimizer,
-    parameter_groups,
-)
+from pade_bench.training.optimizers import learning_rate_factor, make_optimizer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-def ids(parameters):
-    return {id(p) for p in parameters}
-
-
-def test_groups_are_split_by_module_type_and_cover_every_parameter_once():
-    network = build_model("lenet", "pau")
-    groups = parameter_groups(network)
-    assert len(groups["pade_coefficients"]) == 8
-    assert len(groups["weights"]) == 10
-    together = [*groups["weights"], *groups["pade_coefficients"]]
-    assert ids(together) == ids(network.parameters())
-    assert len(together) == len(list(network.parameters()))
-
-
-def test_a_parameters_name_does_not_decide():
-    class Weights(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.numerator = nn.Parameter(torch.ones(2))
-            self.unit = PAU()
-
-    network = Weights()
-    groups = parameter_groups(network)
-    assert ids(groups["weights"]) == {id(network.numerator)}
-    assert ids(groups["pade_coefficients"]) == ids(network.unit.parameters())
-
-
-def test_subclasses_and_other_learnable_activations_are_told_apart():
-    assert len(parameter_groups(build_model("lenet", "rpau"))["pade_coefficients"]) == 8
-    assert not parameter_groups(build_model("lenet", "prelu"))["pade_coefficients"]
 
 
 def config(target="torch.optim.SGD", arguments=None, **coefficients):
