@@ -15,18 +15,16 @@ from __future__ import annotations
 import csv
 import functools
 import importlib.resources
-from collections.abc import Callable
 from fractions import Fraction
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
+from pade_bench.activations.factory import activation_factory, activation_names
 from pade_bench.activations.fitting import fit
+from pade_bench.activations.inputs import Inputs
+from pade_bench.activations.matching import Function, Start, largest_error, match
 from pade_bench.errors import ConfigurationError, one_of
-
-Function = Callable[[Tensor], Tensor]
-Coefficients = tuple[tuple[float, ...], tuple[float, ...]]
 
 FUNCTIONS: dict[str, Function] = {
     "sigmoid": torch.sigmoid,
@@ -42,43 +40,61 @@ FUNCTIONS: dict[str, Function] = {
 TABLE_DEGREES = (5, 4)
 
 
-def initial_coefficients(init: str | Function, degrees: tuple[int, int], form: str) -> Coefficients:
-    """Return coefficients with which the Padé unit is close to a function on [-3, 3].
+def initial_coefficients(
+    init: str | Function, degrees: tuple[int, int], form: str, inputs: Inputs | None = None
+) -> Start:
+    """Return coefficients with which the Padé unit is close to a function.
 
     Args:
-        init: a name in ``FUNCTIONS``, read from the table for degrees (5, 4) and fitted for
-            others, or any function from tensor to tensor, which is fitted.
+        init: a name in ``FUNCTIONS``, which is fitted on [-3, 3] as in the paper and read from the
+            table for degrees (5, 4); the name of another activation in ``configs/activation``, as
+            a new one computes in evaluation mode, or any function from tensor to tensor, which are
+            fitted by :func:`pade_bench.activations.matching.match`.
         degrees: m and n, the degrees of numerator and denominator.
         form: one of ``pade_bench.ops.FORMS``.
-
-    Returns:
-        a0 … am and b1 … bn.
+        inputs: the values that the unit will meet, for what is not in ``FUNCTIONS``.
 
     Raises:
-        ConfigurationError: ``init`` is no known name, or a function that cannot be fitted.
+        ConfigurationError: ``init`` is no known name, or no function that can be fitted.
     """
-    if not callable(init) and init not in FUNCTIONS:
-        raise ConfigurationError(one_of("init", init, FUNCTIONS))
-    if isinstance(init, str) and degrees == TABLE_DEGREES:
-        return _table()[form, init]
-    return _fitted(init, degrees, form)
+    with torch.device("cpu"):  # torch.device("meta") may be in force
+        if isinstance(init, str) and init in FUNCTIONS:
+            return _of_the_paper(init, degrees, form)
+        return match(init if callable(init) else _activation(init), degrees, form, inputs)
+
+
+def _activation(name: str) -> Function:
+    """Return an activation as the function that a new one is in evaluation mode."""
+    if name not in (names := activation_names()):
+        raise ConfigurationError(one_of("init", name, dict.fromkeys([*FUNCTIONS, *names])))
+    module = activation_factory(name)()
+    if getattr(module, "channel_multiplier", 1) != 1:
+        raise ConfigurationError(f"init={name!r} is not a function of one value.")
+    return module.double().eval()
 
 
 # A network asks for the same fit once per layer.
 @functools.lru_cache(maxsize=64)
-def _fitted(init: str | Function, degrees: tuple[int, int], form: str) -> Coefficients:
-    function = FUNCTIONS[init] if isinstance(init, str) else init
-    numerator, denominator = fit(function, degrees, form)
-    return tuple(numerator.tolist()), tuple(denominator.tolist())
+def _of_the_paper(name: str, degrees: tuple[int, int], form: str) -> Start:
+    if degrees == TABLE_DEGREES:
+        return _table()[form, name]
+    a, b = (tuple(c.tolist()) for c in fit(FUNCTIONS[name], degrees, form))
+    return Start(a, b, -3.0, 3.0, largest_error(FUNCTIONS[name], a, b, form, -3.0, 3.0))
 
 
 @functools.cache
-def _table() -> dict[tuple[str, str], Coefficients]:
-    text = (importlib.resources.files(__package__) / "coefficients.csv").read_text()
-    return {
-        (row["form"], row["function"]): (
-            tuple(float(Fraction(row[f"a{j}"])) for j in range(6)),
-            tuple(float(Fraction(row[f"b{k}"])) for k in range(1, 5)),
-        )
-        for row in csv.DictReader(text.splitlines())
-    }
+def _table() -> dict[tuple[str, str], Start]:
+    """Read the table: (form, function) to the coefficients for TABLE_DEGREES."""
+    m, n = TABLE_DEGREES
+    path = importlib.resources.files(__package__) / "coefficients.csv"
+    with path.open(encoding="utf-8") as file:
+        return {
+            (row["form"], row["function"]): Start(
+                tuple(float(Fraction(row[f"a{j}"])) for j in range(m + 1)),
+                tuple(float(Fraction(row[f"b{k}"])) for k in range(1, n + 1)),
+                -3.0,
+                3.0,
+                float(row["max_error"]),
+            )
+            for row in csv.DictReader(file)
+        }

@@ -15,6 +15,8 @@ from pade_bench.errors import ConfigurationError, one_of
 
 ActivationFactory = Callable[[], nn.Module]
 
+_FOLDER = importlib.resources.files("pade_bench.configs") / "activation"
+
 
 def activation_factory(
     activation: str | Mapping[str, Any] | Component | ActivationFactory,
@@ -42,12 +44,15 @@ def activation_factory(
     return bind("activation", activation, nn.Module, trust)
 
 
+def activation_names() -> list[str]:
+    """Return the names of the files in ``configs/activation``."""
+    return sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir())
+
+
 def _read(name: str) -> Mapping[str, Any]:
-    folder = importlib.resources.files("pade_bench.configs") / "activation"
-    names = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir())
-    if name not in names:
+    if name not in (names := activation_names()):
         raise ConfigurationError(one_of("activation", name, names))
-    return parse_catalog_entry((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    return parse_catalog_entry((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def parse_catalog_entry(text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ that is the best of all on [-3, 3] reaches -10^10 near x = -96.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,23 +57,50 @@ def fit(
     Raises:
         ConfigurationError: ``function`` returns something other than one finite number per point.
     """
+
+    def points(number: int) -> tuple[Array, Array, Array]:
+        x = np.linspace(*interval, number)
+        weights = np.ones_like(x)
+        weights[[0, -1]] = 0.5  # the trapezoidal rule
+        return x, evaluate(function, x), weights
+
+    scale = max(abs(end) for end in interval)
+    return fit_points(points(GRID_POINTS), degrees, form, scale, coarse=points(_COARSE_POINTS))
+
+
+def fit_points(
+    points: tuple[Array, Array, Array],
+    degrees: tuple[int, int],
+    form: str,
+    scale: float,
+    fixed: Sequence[float] = (),
+    coarse: tuple[Array, Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    """Fit a Padé unit to values at points by weighted least squares; deterministic.
+
+    Args:
+        points: x, the values there, and the weights of their squared residuals, each (points,).
+        degrees: m and n, the degrees of numerator and denominator.
+        form: one of ``pade_bench.ops.FORMS``.
+        scale: a typical |x|: the search runs in x / scale, where powers are well conditioned.
+        fixed: the first coefficients of the numerator, where these are not to be searched.
+        coarse: fewer points among which to search first.
+
+    Returns:
+        The coefficients a0 … am, of shape (m + 1,), and b1 … bn, of shape (n,).
+    """
     # Imported here, as nobody who starts from tabulated coefficients needs it.
     from scipy.optimize import least_squares
 
     m, n = degrees
-    # The search runs in t = x / scale, where the powers of t are well conditioned.
-    scale = max(abs(end) for end in interval)
-
-    def projection(points: int) -> _Projection:
-        x = np.linspace(*interval, points)
-        return _Projection(x / scale, _evaluate(function, x), m, n, form)
-
-    coarse, fine = projection(_COARSE_POINTS), projection(GRID_POINTS)
+    given = np.asarray(fixed, float) * scale ** np.arange(len(fixed))
+    fine = _Projection(points, scale, given, m, n, form)
+    first = fine if coarse is None else _Projection(coarse, scale, given, m, n, form)
     theta = np.zeros(_parameters(n, form))
     if theta.size:
         starts = np.random.default_rng(0).normal(scale=2.0, size=(_STARTS, theta.size))
         found = [
-            least_squares(coarse.residuals, start, coarse.jacobian, method="lm", max_nfev=_STEPS)
+            least_squares(first.residuals, start, first.jacobian, method="lm", max_nfev=_STEPS)
             for start in starts
         ]
         best = min(found, key=lambda result: result.cost)
@@ -87,25 +114,38 @@ def fit(
 class _Projection:
     """What the best numerator leaves, as a function of the denominator's parameters θ alone."""
 
-    def __init__(self, t: Array, target: Array, m: int, n: int, form: str) -> None:
-        weights = np.ones_like(t)
-        weights[[0, -1]] = np.sqrt(0.5)  # the trapezoidal rule, for squared residuals
-        self.t, self.target = t, weights * target
-        self.powers = weights[:, None] * np.vander(t, m + 1, increasing=True)
-        self.n, self.form = n, form
+    def __init__(
+        self,
+        points: tuple[Array, Array, Array],
+        scale: float,
+        given: Array,
+        m: int,
+        n: int,
+        form: str,
+    ) -> None:
+        x, target, weights = points
+        self.t, self.n, self.form, self.given = x / scale, n, form, given
+        roots = np.sqrt(weights)
+        powers = roots[:, None] * np.vander(self.t, m + 1, increasing=True)
+        self.target, self.powers = roots * target, powers[:, given.size :]
+        self.fixed = powers[:, : given.size] @ given
 
     def residuals(self, theta: Array) -> Array:
-        basis, *_ = self._basis(theta)
-        return self.target - basis @ (basis.T @ self.target)
+        basis, _, q, _ = self._basis(theta)
+        rest = self.target - self.fixed / q
+        return rest - basis @ (basis.T @ rest)
 
     def jacobian(self, theta: Array) -> Array:
         basis, _, q, dq = self._basis(theta)
-        slopes = (basis @ (basis.T @ self.target) / q)[:, None] * dq
+        fixed = self.fixed / q
+        fitted = fixed + basis @ (basis.T @ (self.target - fixed))
+        slopes = (fitted / q)[:, None] * dq
         return slopes - basis @ (basis.T @ slopes)
 
     def numerator(self, theta: Array) -> Array:
-        basis, triangle, *_ = self._basis(theta)
-        return np.linalg.solve(triangle, basis.T @ self.target)
+        basis, triangle, q, _ = self._basis(theta)
+        free = np.linalg.solve(triangle, basis.T @ (self.target - self.fixed / q))
+        return np.concatenate([self.given, free])
 
     def _basis(self, theta: Array) -> tuple[Array, Array, Array, Array]:
         q, dq = _denominator(theta, self.t, self.n, self.form)
@@ -113,15 +153,28 @@ class _Projection:
         return basis, triangle, q, dq
 
 
-def _evaluate(function: Callable[[Tensor], Tensor], x: Array) -> Array:
+def evaluate(function: Callable[[Tensor], Tensor], x: Array) -> Array:
+    """Return the values of a function of tensors at points.
+
+    Raises:
+        ConfigurationError: they are something other than one finite number per point.
+    """
     with torch.no_grad():
-        y = function(torch.from_numpy(x))
+        y = function(torch.tensor(x))  # a copy, which a function in place may overwrite
     if not (isinstance(y, Tensor) and y.shape == x.shape and bool(y.isfinite().all())):
         raise ConfigurationError(
             f"init={getattr(function, '__name__', function)!r} must map a tensor to finite values "
             f"of the same shape on [{x[0]:g}, {x[-1]:g}]."
         )
     return y.double().numpy()
+
+
+def leading_power(n: int, form: str) -> int:
+    """Return the highest power of x in the denominators that are searched."""
+    if form == "sum_of_abs":
+        return n
+    r = _lowest_power(n, form)
+    return r + 2 * ((n - r) // 2) if n >= r else 0
 
 
 def _lowest_power(n: int, form: str) -> int:

@@ -9,7 +9,9 @@ import torch.fx
 from torch import Tensor, nn
 
 from pade_bench import ops
-from pade_bench.activations.coefficients import Function, initial_coefficients
+from pade_bench.activations.coefficients import initial_coefficients
+from pade_bench.activations.inputs import Inputs
+from pade_bench.activations.matching import Function
 from pade_bench.errors import ConfigurationError, one_of
 from pade_bench.functional import pau, rpau
 from pade_bench.ops import FORMS, MAX_DEGREE, Unit
@@ -27,8 +29,11 @@ class PAU(nn.Module):
 
     Args:
         degrees: m and n, each from 1 to 10; the paper's are 5 and 4.
-        init: the function to start from, by name (see ``coefficients.FUNCTIONS``), or any function
-            from tensor to tensor, which is fitted on [-3, 3].
+        init: the function to start from: one of the paper's (``coefficients.FUNCTIONS``:
+            ``"lrelu_0.01"``, ``"relu"``, ``"swish"``, ``"tanh"`` …), fitted on [-3, 3] as there;
+            any other activation in ``configs/activation`` (``"gelu"``); or any function from
+            tensor to tensor (``torch.nn.functional.silu``). The latter two are fitted for all
+            inputs, tails included, see ``activations.matching``.
         form: the form of Q.
         inplace: accepted and ignored, so that a unit can stand wherever a network passes
             ``inplace=True`` to its activations: the backward pass needs the input unchanged.
@@ -41,6 +46,7 @@ class PAU(nn.Module):
     Attributes:
         numerator: parameter (m + 1,), the coefficients a0 … am.
         denominator: parameter (n,), the coefficients b1 … bn.
+        start: what these are at first, and the largest distance from ``init`` on a range.
 
     Raises:
         ConfigurationError: ``degrees``, ``init`` or ``form`` is none of the above.
@@ -60,18 +66,36 @@ class PAU(nn.Module):
         if form not in FORMS:
             raise ConfigurationError(one_of("form", form, FORMS))
         self.form = form
-        self.init = init if isinstance(init, str) else getattr(init, "__name__", repr(init))
-        # Numbers, not the function: a unit that starts from a lambda can be pickled.
-        self._start = initial_coefficients(init, _pair_of_degrees(degrees), form)
+        m, n = _pair_of_degrees(degrees)
         self.numerator, self.denominator = (
-            nn.Parameter(torch.empty(len(c), device=device, dtype=dtype)) for c in self._start
+            nn.Parameter(torch.empty(size, device=device, dtype=dtype)) for size in (m + 1, n)
         )
+        self.start_from(init)
+
+    @property
+    def degrees(self) -> tuple[int, int]:
+        """The degrees m and n of numerator and denominator."""
+        return len(self.numerator) - 1, len(self.denominator)
+
+    def start_from(self, init: str | Function, inputs: Inputs | None = None) -> None:
+        """Start from another function, as a new unit with that ``init`` would.
+
+        Args:
+            init: see above.
+            inputs: a histogram of the values that the unit will meet, to be fitted for these.
+
+        Raises:
+            ConfigurationError: ``init`` cannot be started from.
+        """
+        # Numbers, not the function: a unit that starts from a lambda can be pickled.
+        self.start = initial_coefficients(init, self.degrees, self.form, inputs)
+        self.init = init if isinstance(init, str) else getattr(init, "__name__", repr(init))
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Set the coefficients to those of ``init`` again."""
-        for c, start in zip((self.numerator, self.denominator), self._start, strict=True):
+        for c, start in zip((self.numerator, self.denominator), self.start[:2], strict=True):
             # The device is named because torch.device("meta") may be in force.
             c.copy_(torch.tensor(start, dtype=c.dtype, device=c.device))
 
@@ -86,8 +110,7 @@ class PAU(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the unit in a network's printout."""
-        degrees = (len(self.numerator) - 1, len(self.denominator))
-        return f"degrees={degrees}, init={self.init}, form={self.form}"
+        return f"degrees={self.degrees}, init={self.init}, form={self.form}"
 
 
 class RPAU(PAU):

@@ -96,7 +96,7 @@ def test_a_unit_made_on_the_meta_device_starts_as_any_other(unit):
 def test_device_and_dtype_are_those_of_the_parameters(unit):
     made = unit(device="meta", dtype=torch.float64)
     assert {(p.device.type, p.dtype) for p in made.parameters()} == {("meta", torch.float64)}
-    (a0, *_), _ = initial_coefficients("lrelu_0.01", (5, 4), "abs_of_sum")
+    (a0, *_), *_ = initial_coefficients("lrelu_0.01", (5, 4), "abs_of_sum")
     assert unit(dtype=torch.float64).numerator[0].item() == a0  # not rounded to float32 first
     skipped = nn.utils.skip_init(unit, (3, 2), "tanh", form="unsafe")
     assert (skipped.numerator.device.type, len(skipped.numerator)) == ("cpu", 4)
@@ -143,8 +143,8 @@ def test_impossible_degrees_are_refused(degrees):
 
 
 def test_unknown_names_are_refused_with_the_nearest():
-    with pytest.raises(ConfigurationError, match=r"init='lrelu'.*Did you mean 'relu'"):
-        PAU(init="lrelu")
+    with pytest.raises(ConfigurationError, match=r"init='lrely'.*Did you mean 'lrelu'"):
+        PAU(init="lrely")
     with pytest.raises(ConfigurationError, match=r"form='abs_sum'.*mean 'abs_of_sum'"):
         PAU(form="abs_sum")
 
