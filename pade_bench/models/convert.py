@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from pade_bench.activations import PAU
 from pade_bench.activations.factory import ActivationFactory, activation_factory
+from pade_bench.activations.matching import Function, Start
 from pade_bench.errors import ConfigurationError, did_you_mean
 from pade_bench.models.calls import (
     Hidden,
@@ -21,10 +22,8 @@ from pade_bench.models.calls import (
 from pade_bench.models.layers import channel_multiplier
 from pade_bench.models.recognize import is_activation
 from pade_bench.models.snapshot import Snapshot
+from pade_bench.models.units import arriving, chosen_init, start_unit, unit_like
 from pade_bench.models.watch import watch
-from pade_bench.ops import DTYPES
-
-_HOOKS = re.compile(r"^_(forward|backward)\w*hooks|^_is_full_backward_hook$")
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,16 @@ class Replacement:
     name: str  # of the module in the network, "features.0.2"
     was: str  # what stood there, "ReLU6(inplace=True)"
     calls: int  # how often the network's code calls it; more than one call shares one activation
+    start: Start | None = None  # of a Padé unit: its coefficients, and the error of these
+    init: str = ""  # and the function from which that is
 
     def __str__(self) -> str:
         """Return it in a line."""
         shared = f", one for {self.calls} calls" if self.calls > 1 else ""
-        return f"{self.name}: {self.was}{shared}"
+        within = ""
+        if (s := self.start) is not None:
+            within = f", within {s.error:.2g} of {self.init} on [{s.low:.3g}, {s.high:.3g}]"
+        return f"{self.name}: {self.was}{shared}{within}"
 
 
 class Conversion(list[Replacement]):
@@ -73,8 +77,10 @@ class _Place:
 def convert_activations(
     model: nn.Module,
     activation: str | Mapping[str, Any] | ActivationFactory,
-    *,
+    init: str | Function | None = None,
     example_input: Any = None,
+    inputs: Iterable[Any] | None = None,
+    *,
     ignore: Collection[str] = (),
 ) -> Conversion:
     """Replace the activations of ``model`` in place, each by a new one of its own.
@@ -85,6 +91,11 @@ def convert_activations(
     calls one module in several places, as torchvision's ResNet does within a block, these places
     go on sharing one. A new unit gets the mode and the hooks of the old one, and the device and
     type of the layer before it.
+
+    A Padé unit starts from the function that it replaces, so that a trained network keeps what it
+    knows: see :mod:`pade_bench.activations.matching` for what is fitted, and each result's
+    ``start`` for the largest error. (A slope for each channel, as PReLU may have, becomes the mean
+    of these.)
 
     The network's Python code is read for activations called as functions, ``F.relu(x)``. Code does
     not show everything, so with ``example_input`` the converted network is also run, once in
@@ -98,9 +109,16 @@ def convert_activations(
     Args:
         model: any network.
         activation: see :func:`pade_bench.build_model`.
+        init: what Padé units start from: ``"match"``, or as for :class:`pade_bench.PAU` the same
+            function for all of them. Without it they match where ``activation`` says no ``init``:
+            ``"pau"``, ``"rpau"``, the class itself, or a mapping without one.
         example_input: what to call the network with: a tensor, or a tuple of positional or a
             mapping of keyword arguments, on its device; a batch of at least two where there is
             batch norm. Its values are not changed.
+        inputs: batches, as a DataLoader gives them, on which units are to match best. The first 16
+            are run through the network in evaluation mode to see what arrives at each activation.
+            Of a list or tuple the first entry is the network's input; a mapping holds its keyword
+            arguments. They are moved to the network's device.
         ignore: what is to stay as it is on purpose: names of modules, with all that is in them
             (``"classifier"``), and places of calls as a refusal lists them (``"densenet.py:213"``).
 
@@ -111,21 +129,26 @@ def convert_activations(
         ConfigurationError: there is no activation to replace; or some cannot be, all of which are
             listed by file and line; or the code cannot be read and there is no ``example_input``;
             or the network fails on it, or new units never run in it; or an entry of ``ignore``
-            stands for nothing; or ``activation`` is unknown, or takes another number of channels
-            than it returns (Maxout). The network is then left as it was.
+            stands for nothing; or ``init`` or ``inputs`` is given and the units start from no
+            function, or cannot match what stands there; or ``activation`` is unknown, or takes
+            another number of channels than it returns (Maxout). The network is then left as it was.
     """
     factory = activation_factory(activation)
-    if (k := channel_multiplier(factory())) != 1:
+    unit = factory()
+    if (k := channel_multiplier(unit)) != 1:
         raise ConfigurationError(
             f"activation takes {k} channels for each one that it returns: an existing network "
             "cannot be widened. Build one of pade_bench's own networks with it."
         )
+    init = chosen_init(init, activation, unit)
+    if inputs is not None and init != "match":
+        raise ConfigurationError("inputs: only units with init='match' are fitted to them.")
     kept = _Ignore(ignore, model)
     hidden = [h for h in hidden_activations(model) if not kept.covers(h)]
     if example_input is None:
         _refuse(model, hidden)
     places = [
-        _Place(name, parent, attribute, old, _unit(factory, model, name, old))
+        _Place(name, parent, attribute, old, unit_like(factory, model, name, old))
         for name, parent, attribute, old in _find(model)
         if not kept.covers_module(name)
     ]
@@ -139,6 +162,8 @@ def convert_activations(
     before = Snapshot(model)
     try:
         _put(places, model)
+        if init is not None:
+            _start(places, model, init, inputs)
         if example_input is not None:
             ran, runs = watch(model, example_input, {place.name: place.new for place in places})
             read = {h.place for h in hidden if h.place}
@@ -151,7 +176,10 @@ def convert_activations(
         before.restore()
         raise
     # In a Sequential no code names it; there it is called once.
-    done = Conversion(Replacement(p.name, _described(p.old), max(1, calls[p.name])) for p in places)
+    done = Conversion(
+        Replacement(p.name, _described(p.old), max(1, calls[p.name]), *_start_of(p.new))
+        for p in places
+    )
     done.verified = example_input is not None
     done.proof = (
         "verified: in training and in evaluation every new unit ran, and no other activation"
@@ -255,40 +283,20 @@ def _put(places: Iterable[_Place], model: nn.Module) -> None:
             module.use_nested_tensor = False  # type: ignore[assignment]
 
 
-def _unit(factory: ActivationFactory, model: nn.Module, name: str, old: Any) -> nn.Module:
-    """Make a unit in the mode and with the hooks of ``old``, like the layer before it."""
-    parent = model.get_submodule(name.rpartition(".")[0])
-    before = _layer_before(model, name)
-    unit = factory()
-    if before is not None:
-        unit.to(before.device, before.dtype if before.dtype in DTYPES else None)
-    unit.train(old.training if isinstance(old, nn.Module) else parent.training)
-    if isinstance(old, nn.Module):
-        # The dictionaries themselves, so that handles given out before still remove their hooks.
-        vars(unit).update({k: v for k, v in vars(old).items() if _HOOKS.match(k)})
-    return unit
+def _start(
+    places: Iterable[_Place], model: nn.Module, init: str | Function, inputs: Iterable[Any] | None
+) -> None:
+    """Give the units in the network the coefficients to start with."""
+    found = {}
+    if inputs is not None:
+        found = arriving(model, inputs, {p.name: (p.new, p.old) for p in places})
+    for place in places:
+        if isinstance(place.new, PAU):
+            start_unit(place.new, init, place.name, place.old, found.get(place.name))
 
 
-def _layer_before(model: nn.Module, name: str) -> nn.Parameter | None:
-    """Return a parameter of the layer nearest before a module, or else of the nearest after it."""
-    while name:
-        above, _, attribute = name.rpartition(".")
-        parent = model.get_submodule(above)
-        children = list(parent._modules)
-        at = children.index(attribute) if attribute in children else len(children)
-        before = [p for child in children[:at] for p in _parameters(parent, child)]
-        after = [p for child in children[at + 1 :] for p in _parameters(parent, child)]
-        for parameters in (before[::-1], after, list(parent._parameters.values())):
-            for parameter in parameters:
-                if parameter is not None and parameter.is_floating_point():
-                    return parameter
-        name = above
-    return None
-
-
-def _parameters(parent: nn.Module, child: str) -> Iterable[nn.Parameter]:
-    module = parent._modules[child]
-    return () if module is None else module.parameters()
+def _start_of(unit: nn.Module) -> tuple[Start, str] | tuple[()]:
+    return (unit.start, unit.init) if isinstance(unit, PAU) else ()
 
 
 def _described(old: Any) -> str:

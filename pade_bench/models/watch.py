@@ -68,8 +68,8 @@ def watch(
     return list(hidden), calls
 
 
-def run(model: nn.Module, example_input: Any) -> None:
-    """Call ``model`` on a copy of an input.
+def run(model: nn.Module, example_input: Any, argument: str = "example_input") -> None:
+    """Call ``model`` on a copy of an input, given as ``argument``.
 
     Raises:
         ConfigurationError: it fails.
@@ -85,7 +85,7 @@ def run(model: nn.Module, example_input: Any) -> None:
     except Exception as error:
         mode = "training" if model.training else "evaluation"
         raise ConfigurationError(
-            f"{type(model).__name__} fails on example_input in {mode} mode: "
+            f"{type(model).__name__} fails on {argument} in {mode} mode: "
             f"{type(error).__name__}: {error}"
         ) from error
 

@@ -21,7 +21,10 @@ def test_torchvisions_mobilenet_is_converted_layer_by_layer():
     units = [m for m in network.modules() if isinstance(m, PAU)]
     assert len(replaced) == len(set(units)) == 35
     assert replaced[0].name == "features.0.2"
-    assert str(replaced[0]) == "features.0.2: ReLU6(inplace=True)"
+    assert str(replaced[0]) == (
+        f"features.0.2: ReLU6(inplace=True), within {replaced[0].start.error:.2g} of ReLU6 "
+        "on [-8, 8]"
+    )
     assert not any(isinstance(m, nn.ReLU6) for m in network.modules())
     network(torch.randn(2, 3, 32, 32)).sum().backward()
     assert all(unit.numerator.grad.abs().sum() > 0 for unit in units)
@@ -30,7 +33,7 @@ def test_torchvisions_mobilenet_is_converted_layer_by_layer():
 def test_a_module_that_the_code_calls_often_stays_one_and_that_is_said():
     replaced = convert_activations(torchvision.models.resnet18(), "pau")
     assert [r.calls for r in replaced] == [1] + [2] * 8
-    assert str(replaced[1]).endswith("ReLU(inplace=True), one for 2 calls")
+    assert str(replaced[1]).startswith("layer1.0.relu: ReLU(inplace=True), one for 2 calls, within")
 
 
 def test_gates_are_left_alone():
@@ -135,9 +138,9 @@ def test_functions_that_torchs_transformers_were_given_become_units():
     network = nn.Transformer(8, 2, 1, 1, 16, dropout=0.0, batch_first=True)
     source, target = torch.randn(3, 5, 8), torch.randn(3, 4, 8)
     done = convert_activations(network, "pau", example_input=(source, target))
-    assert [str(r) for r in done] == [
-        "encoder.layers.0.activation: relu",
-        "decoder.layers.0.activation: relu",
+    assert [(r.name, r.was) for r in done] == [
+        ("encoder.layers.0.activation", "relu"),
+        ("decoder.layers.0.activation", "relu"),
     ]
     assert all(isinstance(m, PAU) for m in (network.encoder.layers[0].activation,))
     assert len([m for m in network.modules() if isinstance(m, PAU)]) == 2

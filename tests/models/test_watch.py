@@ -356,13 +356,13 @@ def test_hooks_stay_at_their_place_and_their_handles_work():
 
 def test_the_result_says_whether_it_is_verified_and_how_to():
     network = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
-    done = convert_activations(network, "pau")
+    done = convert_activations(network, "srelu")
     assert not done.verified
     *replaced, proof = str(done).splitlines()
     assert replaced == ["1: ReLU()"]
     assert proof.startswith("unverified")
     assert "example_input=x" in proof
-    done = convert_activations(network, "pau", example_input=x(4, 3))
+    done = convert_activations(network, "srelu", example_input=x(4, 3))
     assert done.verified
     assert str(done).splitlines()[-1].startswith("verified")
 
