@@ -138,6 +138,16 @@ def test_a_few_that_are_close_are_all_within_the_axes(runs, spread):
     assert all(low < a < high for group in board.groups for a in group.accuracies)
 
 
+def test_a_tick_at_the_edge_of_the_leaderboard_is_not_cut(runs):
+    for seed, accuracies in enumerate([(97.99, 98.64), (98.37, 98.74)]):
+        for activation, accuracy in zip(("relu", "pau"), accuracies, strict=True):
+            runs.finish("mnist_lenet", activation, seed, accuracy)
+    (board,) = boards(runs.groups())
+    figure = dots(board)
+    assert figure.axes[0].get_xlim()[1] == pytest.approx(98.8)
+    assert inside(figure)
+
+
 def test_a_users_activation_does_not_look_like_the_one_it_replaced(runs):
     runs.finish("digits_lenet", "relu", 0, changes={"activation._target_": "torch.nn.Hardtanh"})
     (group,) = runs.groups()

@@ -99,7 +99,7 @@ def _figure(height: float, left: float, below: float = 0.0) -> tuple[Figure, Axe
     figure = Figure(figsize=(WIDTH, whole))
     panels = figure.subplots(1, 1, squeeze=False)
     # Asked to find out by itself what room it needs, matplotlib takes as long as for drawing.
-    arrange(figure, panels, left, 0.1, 0.5 + below, 0.3, 0.0, 0.0)
+    arrange(figure, panels, left, 0.2, 0.5 + below, 0.3, 0.0, 0.0)
     return figure, panels[0, 0]
 
 
