@@ -62,7 +62,7 @@ def _train(config: DictConfig) -> float | None:
     if config.dry_run:
         return print(plan([Job.of(runs, HydraConfig.get().overrides.task)]))
     records = [fit(runs[0])] if config.prune.shares is None else fit_chain(runs)
-    return records[-1]["test_accuracy"]
+    return records[-1].test_accuracy
 
 
 def _end(error: Exception) -> NoReturn:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pade_bench.errors import PadeBenchError
 from pade_bench.report.selection import add_arguments, read_groups
 from pade_bench.report.tables.terminal import print_leaderboard
+from pade_bench.runs.records import unverified
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not any(group.finished for group in groups):
         print(f"no finished runs in {options.runs}")
     print_leaderboard(groups)
+    for sentence in unverified(run for group in groups for run in group.runs):
+        print(sentence, file=sys.stderr)
     for problem in problems:
         print(f"cannot be used: {problem}", file=sys.stderr)
     return 1 if problems else 0

@@ -51,6 +51,11 @@ class SweepError(PadeBenchError, RuntimeError):
         super().__init__(message)
 
 
+def printable(text: str) -> str:
+    """Return a text of somebody else's that cannot steer a terminal or forge further lines."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'pau'?"`` for the allowed name nearest to ``name``, or ``""``."""
     nearest = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)

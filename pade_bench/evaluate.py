@@ -43,8 +43,10 @@ def evaluate(
     """
     run = read_run(path, trust)
     record = run.record()
-    if record is None or record.get("test_accuracy") is None:
+    if record is None or record.test_accuracy is None:
         raise RunError(f"{path} has no recorded accuracy: the run is not finished.")
+    if not record.verified:
+        print(f"{path}: unverified, as its record has no checksum", file=sys.stderr)
     classifier = rebuild(run)
     if data_root is not None:
         run.config.data.arguments["root"] = data_root
@@ -52,8 +54,8 @@ def evaluate(
     data.prepare_data()
     data.setup("validate")
     # Records of version 0.1 do not say where the network was trained.
-    on_gpu = torch.cuda.is_available() and record.get("provenance", {}).get("gpu", True)
-    device = "cuda" if on_gpu else "cpu"
+    on_cpu = record.provenance is not None and record.provenance.gpu is None
+    device = "cuda" if torch.cuda.is_available() and not on_cpu else "cpu"
     set_numerics(run.config.trainer)
     classifier.to(device)
     correct, seen = torch.zeros(2, dtype=torch.int64), 0
@@ -62,12 +64,9 @@ def evaluate(
             logits = classifier(images.to(device))
         correct += count_correct(logits, labels.to(device)).cpu()
         seen += len(labels)
-    now = {
-        name: 100 * n / seen
-        for name, n in zip(ACCURACIES, correct.tolist(), strict=True)
-        if name in record
-    }
-    return now, {name: record[name] for name in now}, seen
+    recorded = {name: value for name in ACCURACIES if (value := getattr(record, name)) is not None}
+    counted = dict(zip(ACCURACIES, correct.tolist(), strict=True))
+    return {name: 100 * counted[name] / seen for name in recorded}, recorded, seen
 
 
 def main(arguments: list[str] | None = None) -> int:

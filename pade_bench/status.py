@@ -16,7 +16,7 @@ from pade_bench.report.names import count
 from pade_bench.report.selection import add_arguments, read_groups
 from pade_bench.report.tables import Cell, Table
 from pade_bench.report.tables.terminal import print_table
-from pade_bench.runs.records import Result
+from pade_bench.runs.records import Result, unverified
 from pade_bench.runs.state import STATES, duration, median_epoch, state
 
 
@@ -172,6 +172,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join([*details(cells), *legend(groups), summary(cells)]))
     else:
         print(f"no runs in {options.runs}")
+    for sentence in unverified(run for group in groups for run in group.runs):
+        print(sentence, file=sys.stderr)
     for problem in problems:
         print(f"cannot be used: {problem}", file=sys.stderr)
     return 1 if problems else 0

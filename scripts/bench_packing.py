@@ -85,8 +85,8 @@ def run(way: Way, experiment: str, seeds: int, epochs: int, activation: str) -> 
         for found in read_runs(Path(folder))[0]:
             way.epoch_seconds += found.seconds_per_epoch
             way.losses[found.seed] = found.loss_per_epoch
-            if found.provenance["threads"] != way.threads:
-                raise SystemExit(f"{way.name}: {found.provenance['threads']} threads")
+            if found.provenance.threads != way.threads:
+                raise SystemExit(f"{way.name}: {found.provenance.threads} threads")
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from pade_bench.errors import RunError
-from pade_bench.runs.files import read_json
+from pade_bench.runs.record import Record
 from pade_bench.training.checkpoints import read_checkpoint
 from pade_bench.training.provenance import device_name
 
@@ -54,7 +54,7 @@ class Victim:
         began = time.perf_counter()
         self.whole = self._finish("whole")
         self.seconds = time.perf_counter() - began
-        self.training_seconds = read_json(self.whole / "record.json")["wall_seconds"]
+        self.training_seconds = sum(Record.read(self.whole / "record.json").wall_seconds_per_epoch)
 
     def start(self, runs_dir: str) -> subprocess.Popen[str]:
         """Start the run's process."""
@@ -133,7 +133,8 @@ class Victim:
     def differences(self) -> list[str]:
         """Compare the two copies to the bit; return the names of what differs."""
         states = [read_checkpoint(home / "last.ckpt") for home in (self.whole, self.cut)]
-        records = [read_json(home / "record.json") for home in (self.whole, self.cut)]
+        homes = (self.whole, self.cut)
+        records = [json.loads(Record.read(home / "record.json").to_json()) for home in homes]
         for record, state in zip(records, states, strict=True):
             # Times differ, and with them the checksum; the commit may, if files are being edited.
             for key in ("wall_seconds", "wall_seconds_per_epoch", "checksum", "provenance"):

@@ -1,24 +1,28 @@
 """Synthetic run directories, as training leaves them, without training."""
 
-import hashlib
+import dataclasses
 import json
 
 import numpy as np
 import yaml
 
+from pade_bench.config.history import historic
 from pade_bench.report.grouping import group_runs
+from pade_bench.runs.config_file import with_digest
 from pade_bench.runs.curves import LayerCurve, dump_curves
+from pade_bench.runs.files import digest
+from pade_bench.runs.home import shaping_settings
+from pade_bench.runs.names import HomeName
+from pade_bench.runs.record import Progress, Record
+from pade_bench.runs.record_parts import Costs, Provenance, Pruning
 from pade_bench.runs.records import read_runs
 
 QUALITY = {"relu": 98.0, "swish": 98.4, "pau": 98.9, "rpau": 98.8, "elu": 97.5, "slaf": 96.0}
-
-
-def digest(value):
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+MADE_ON = Provenance(commit="0123abc", device="a CPU", threads=1, pade_kernel="cpu", gpu=None)
 
 
 def write_record(home, record):
-    """Write a record as training does, with its checksum."""
+    """Write a dictionary as a record, with its checksum."""
     content = {key: value for key, value in record.items() if key != "checksum"}
     text = json.dumps({**content, "checksum": digest(content)})
     (home / "record.json").write_text(text)
@@ -61,6 +65,58 @@ def curves(noise=0.0, layers=4):
     return found
 
 
+def facts(experiment, activation, seed, changes, config_changes=None):
+    """Return what a run is."""
+    data, _, model = experiment.rpartition("_")
+    config = settings(experiment, activation, {**changes, **(config_changes or {})})
+    shaping = shaping_settings(config)
+    return {
+        "experiment": experiment, "data": data or experiment, "model": model,
+        "activation": activation, "seed": seed, "changes": changes, "settings": shaping,
+        "config_hash": digest(historic(shaping)),
+    }  # fmt: skip
+
+
+def make_record(
+    experiment, activation, seed, accuracy=None, changes=None, config_changes=None,
+    status="finished", epochs=10, pruned_share=None, multiply_adds=400_000,
+    inference_milliseconds=1.0, **more,
+):  # fmt: skip
+    """Return the record of a run; ``more`` are further attributes of it."""
+    random = np.random.default_rng([seed, *map(ord, experiment + activation)])
+    if accuracy is None:
+        accuracy = QUALITY.get(activation, 98.0) + random.normal(0, 0.15)
+    epoch = np.arange(1, epochs + 1)
+    approach = np.exp(-epoch / 2.0) * 60 + random.normal(0, 0.1, epochs)
+    accuracies = np.clip(accuracy - approach, 0, 100)
+    accuracies[-1] = accuracy
+    losses = 2 * np.exp(-epoch / 3) + 0.01 + random.uniform(0, 0.02, epochs)
+    parameters, added = (9_224_458, 50) if experiment.endswith("vgg8") else (61_706, 40)
+    added *= activation in ("pau", "rpau")
+    pruning = None
+    if pruned_share is not None:
+        pruning = Pruning(
+            pruned_share, multiply_adds, inference_milliseconds, inference_images=256,
+            unpruned=Costs(61_706, 400_000, 5.0),
+        )  # fmt: skip
+    record = Record(
+        **facts(experiment, activation, seed, changes or {}, config_changes),
+        status=status,
+        epochs=epochs,
+        test_accuracy=float(accuracy) if status == "finished" else None,
+        test_accuracy_per_epoch=accuracies,
+        train_loss_per_epoch=losses,
+        parameters=parameters + added,
+        activation_parameters=added,
+        activation_layers=5 if experiment.endswith("vgg8") else 4,
+        wall_seconds=2.0 * epochs,
+        wall_seconds_per_epoch=[2.0] * epochs,
+        provenance=MADE_ON,
+        pruning=pruning,
+    )
+    return dataclasses.replace(record, **more)
+
+
 class Runs:
     """Writes run directories below ``root``."""
 
@@ -69,17 +125,17 @@ class Runs:
         root.mkdir(exist_ok=True)
 
     def directory(self, experiment, activation, seed, changes=None):
-        variant = activation + (f"-{digest(changes)[:8]}" if changes else "")
-        if shares := (changes or {}).get("prune.shares"):
-            variant += f"-pruned{shares[-1]:g}"
-        return self.root / experiment / variant / f"seed{seed}"
+        shares = (changes or {}).get("prune.shares") or [0.0]
+        changed = digest(changes)[:8] if changes else ""
+        return self.root / HomeName(experiment, activation, seed, changed, shares[-1]).path()
 
     def start(self, experiment, activation, seed, changes=None, config_changes=None):
         """Write a run that was interrupted before its first epoch began; return its home."""
         home = self.directory(experiment, activation, seed, changes)
         home.mkdir(parents=True)
         config = settings(experiment, activation, {**(changes or {}), **(config_changes or {})})
-        (home / "config.yaml").write_text(yaml.safe_dump({**config, "seed": seed}))
+        text = yaml.safe_dump({**config, "seed": seed}, sort_keys=False)
+        (home / "config.yaml").write_bytes(with_digest(text))
         (home / "lock").write_text("process 1 on somewhere")
         return home
 
@@ -88,52 +144,26 @@ class Runs:
     ):
         """Write an unfinished run."""
         home = self.start(experiment, activation, seed, changes)
-        content = {
-            **self.names(experiment, activation), "seed": seed, "changes": changes or {},
-            "pruned_share": pruned_share, "epochs": epochs, "max_epochs": of,
-            "wall_seconds_per_epoch": [2.0] * epochs,
-        }  # fmt: skip
-        (home / "progress.json").write_text(json.dumps(content))
+        progress = Progress(
+            **facts(experiment, activation, seed, changes or {}),
+            pruned_share=pruned_share,
+            epochs=epochs,
+            max_epochs=of,
+            wall_seconds_per_epoch=[2.0] * epochs,
+        )
+        (home / "progress.json").write_text(progress.to_json())
         return home
-
-    def names(self, experiment, activation):
-        data, _, model = experiment.rpartition("_")
-        return {"experiment": experiment, "data": data, "model": model, "activation": activation}
 
     def finish(
         self, experiment, activation, seed, accuracy=None, changes=None, config_changes=None,
-        status="finished", learned=False, epochs=10, **more,
+        learned=False, **more,
     ):  # fmt: skip
-        """Write a finished or diverged run."""
+        """Write a finished or diverged run; see :func:`make_record`."""
         home = self.start(experiment, activation, seed, changes, config_changes)
-        random = np.random.default_rng([seed, *map(ord, experiment + activation)])
-        if accuracy is None:
-            accuracy = QUALITY.get(activation, 98.0) + random.normal(0, 0.15)
-        epoch = np.arange(1, epochs + 1)
-        approach = np.exp(-epoch / 2.0) * 60 + random.normal(0, 0.1, epochs)
-        accuracies = np.clip(accuracy - approach, 0, 100)
-        accuracies[-1] = accuracy
-        losses = 2 * np.exp(-epoch / 3) + 0.01 + random.uniform(0, 0.02, epochs)
-        config = settings(experiment, activation, {**(changes or {}), **(config_changes or {})})
-        parameters, added = (9_224_458, 50) if experiment.endswith("vgg8") else (61_706, 40)
-        record = {
-            **self.names(experiment, activation),
-            "seed": seed,
-            "status": status,
-            "epochs": epochs,
-            "test_accuracy": float(accuracy) if status == "finished" else None,
-            "test_accuracy_per_epoch": accuracies.tolist(),
-            "train_loss_per_epoch": losses.tolist(),
-            "parameters": parameters + (added if activation in ("pau", "rpau") else 0),
-            "activation_parameters": added if activation in ("pau", "rpau") else 0,
-            "activation_layers": added // 10,
-            "wall_seconds": 2.0 * epochs,
-            "wall_seconds_per_epoch": [2.0] * epochs,
-            "config_hash": digest(config),
-            "changes": changes or {},
-            "provenance": {"commit": "0123abc", "device": "a CPU", "pade_kernel": "cpu"},
-        } | more
-        write_record(home, record)
+        record = make_record(
+            experiment, activation, seed, accuracy, changes, config_changes, **more
+        )
+        (home / "record.json").write_text(record.to_json())
         if learned:
             layers = curves(0.2 if activation == "rpau" else 0.0)
             (home / "activations.npz").write_bytes(dump_curves(layers))

@@ -47,9 +47,12 @@ RENAMED: tuple[Renamed, ...] = (
     Renamed("optim", "optimizer", "_target_", values=_OPTIMIZERS),
 )
 
-# Settings that 0.1 did not have, by name, and the default with which they change nothing.
+# Settings that 0.1 did not have and that shape the result, by name, and the default with which they
+# change nothing.
 ADDED: dict[str, Any] = {
-    key: default(field) for key, field in declared(Config) if field.metadata["added"]
+    key: default(field)
+    for key, field in declared(Config)
+    if field.metadata["added"] and not field.metadata["place"]
 }
 
 # 0.1 stored it for every optimizer; today it is left out where it is 0.

@@ -15,7 +15,7 @@ from pade_bench.report.page import Section, render
 from pade_bench.report.tables.formats import to_csv, to_markdown
 from pade_bench.report.tables.latex import to_latex
 from pade_bench.runs.files import writing_to
-from pade_bench.runs.records import Result
+from pade_bench.runs.records import Result, unverified
 
 # The files that a report writes, all others in its directory are the user's.
 _OURS = re.compile(
@@ -86,10 +86,10 @@ def _origin(runs: Sequence[Result]) -> list[str]:
         ("device", "Devices"),
         ("pade_kernel", "Kernels of the Padé unit"),
     ):
-        values = (str(r.provenance[key]) for r in runs if r.provenance.get(key))
+        values = [value for r in runs if (value := getattr(r.provenance, key))]
         counts = Counter(_HASH.sub(r"\1", value)[:60] for value in values)
         if counts:
             listed = [f"{value} ({n:,} runs)" for value, n in counts.most_common(4)]
             more = len(counts) - len(listed)
             sentences.append(f"{words}: {', '.join(listed)}{f' and {more} more' if more else ''}.")
-    return sentences
+    return sentences + unverified(runs)

@@ -25,7 +25,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from pade_bench.report.grouping import group_runs, read_settings
+from pade_bench.report.grouping import group_runs, settings_of
 from pade_bench.report.groups import Group
 from pade_bench.runs.files import write_atomically
 from pade_bench.runs.names import file_name
@@ -160,7 +160,7 @@ def _columns(changed: Sequence[str]) -> Summary:
 
 def _hyperparameters(group: Group, changed: Sequence[str]) -> dict[str, str | float]:
     """Return what the group is, and its values of all settings in which groups differ."""
-    settings = read_settings(group.finished[0].directory) if changed else {}
+    settings = settings_of(group.finished[0]) if changed else {}
     settings |= {**dict(group.protocol), **dict(group.variation)}
     values: dict[str, str | float] = {"experiment": group.experiment}
     values["activation"] = group.activation

@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pade_bench.report.groups import Changes, Group, describe, varied
 from pade_bench.report.names import ACTIVATIONS, DATA, MODELS, choice_of
-from pade_bench.runs.config_file import read_config
-from pade_bench.runs.home import shaping_settings
 from pade_bench.runs.records import Result
 
 LONGEST_SETTINGS = 60  # characters; a longer list has a short name
@@ -73,7 +70,7 @@ def _as_they_ran(groups: Iterable[Group]) -> list[Group]:
         if not targets:
             found.append(group)
             continue
-        settings = read_settings(group.runs[0].directory) | dict(group.protocol)
+        settings = settings_of(group.runs[0]) | dict(group.protocol)
         data = settings.get("data.name") or settings.get("data.dataset")
         data = data or choice_of(settings.get("data._target_", "other data"), DATA)
         model = settings.get("model.model_name") or settings.get("model.name")
@@ -124,7 +121,7 @@ def _short_name(word: str, changes: Changes, long: Sequence[Changes]) -> str:
 
 def _differences(groups: list[list[Result]]) -> list[Changes]:
     """Return for each group of one experiment what it changes of the experiment's settings."""
-    settings = [read_settings(runs[0].directory) for runs in groups]
+    settings = [settings_of(runs[0]) for runs in groups]
     activations = [runs[0].activation for runs in groups]
     # Of a run that has not begun its first epoch, the other seeds in its folder know the changes.
     known = {run.directory.parent: run.changes for runs in groups for run in runs
@@ -164,13 +161,9 @@ def _scope(key: str, activation: str) -> str:
     return activation if key.startswith("activation.") else ""
 
 
-def read_settings(directory: Path) -> dict[str, str]:
-    """Return a run's settings as ``{"a.b": value}``; nothing where there is no configuration."""
-    try:
-        config = read_config(directory / "config.yaml")
-    except (OSError, ValueError):
-        return {}
-    return {key: _text(value) for key, value in shaping_settings(config).items()}
+def settings_of(run: Result) -> dict[str, str]:
+    """Return a run's settings as texts, ``{"a.b": value}``; nothing where they are not known."""
+    return {key: _text(value) for key, value in (run.settings or {}).items()}
 
 
 def _text(value: Any) -> str:

@@ -88,7 +88,7 @@ class Group:
     def places(self) -> frozenset[tuple[str, str]]:
         """Where the finished runs were made: device and number of threads."""
         made = [run.provenance for run in self.finished]
-        return frozenset((str(p.get("device")), str(p.get("threads"))) for p in made)
+        return frozenset((str(p.device), str(p.threads)) for p in made)
 
     def curves(self, name: str) -> np.ndarray:
         """Return a history of the finished runs, (seeds, epochs), cut to the shortest."""

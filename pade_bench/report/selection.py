@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pade_bench.errors import ConfigurationError
-from pade_bench.report.grouping import group_runs, read_settings
+from pade_bench.report.grouping import group_runs, settings_of
 from pade_bench.report.groups import Group
 from pade_bench.runs.records import read_runs
 
@@ -88,7 +88,7 @@ def _with_setting(groups: Sequence[Group], setting: str) -> list[Group]:
 
 
 def _settings(group: Group) -> dict[str, str]:
-    settings = read_settings(group.runs[0].directory)
+    settings = settings_of(group.runs[0])
     settings |= {**dict(group.protocol), **dict(group.variation)}
     return {key: value.replace(" ", "") for key, value in settings.items()}
 

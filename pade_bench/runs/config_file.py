@@ -117,6 +117,8 @@ class _Document:
             raise refuse(f"{value}, which is not a finite number")
         if isinstance(value, str) and ("${" in value or value == "???"):
             raise refuse(f"{value!r}, where a stored setting stands for nothing but itself")
+        if isinstance(value, str) and not value.isprintable():
+            raise refuse(f"{value!r}, which cannot be printed")
         return value
 
     def _until(self, end: type) -> Iterator[Any]:

@@ -70,24 +70,19 @@ def read_file(path: Path, most_bytes: int) -> bytes:
         return file.read(most_bytes)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a record or a progress file, its checksum verified where it has one.
+def parse_json(content: bytes | str, name: str) -> dict[str, Any]:
+    """Return the dictionary that a JSON file holds.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no JSON, no dictionary, or its checksum is wrong.
+        ValueError: it holds something else; ``name`` is that of the file.
     """
-    content = read_file(path, MOST_BYTES_OF_JSON)
     try:
-        record = json.loads(content)
+        found = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is no JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path.name} is no dictionary")
-    rest = {key: value for key, value in record.items() if key != "checksum"}
-    if "checksum" in record and record["checksum"] != digest(rest):
-        raise ValueError(f"{path.name} does not have its checksum: it was changed after the run")
-    return record
+        raise ValueError(f"{name} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} is no dictionary")
+    return found
 
 
 def set_aside(damaged: DamagedError) -> None:

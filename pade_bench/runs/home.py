@@ -19,7 +19,6 @@ torch: records are read where torch is not installed.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import traceback
 from collections.abc import Iterator, Mapping
@@ -37,7 +36,6 @@ from pade_bench.runs import locks
 from pade_bench.runs.config_file import parse, read_config, with_digest
 from pade_bench.runs.files import (
     digest,
-    read_json,
     remove_partial,
     set_aside,
     time_stamp,
@@ -45,6 +43,8 @@ from pade_bench.runs.files import (
     write_atomically,
     writing_to,
 )
+from pade_bench.runs.names import HomeName
+from pade_bench.runs.record import Progress, Record
 
 if TYPE_CHECKING:
     from pade_bench.config.compose import Composed
@@ -74,13 +74,14 @@ class Run:
         config, names = composed.config, composed.names
         settings, standard = identity(config), identity(composed.unchanged)
         changes = _differences(settings, standard)
-        variant = names["activation"]
-        if changes:
-            variant += f"-{digest(_differences(historic(settings), historic(standard)))[:8]}"
-        if share := _pruned_share(config):
-            variant += f"-pruned{share:g}"
-        home = Path(config.runs_dir) / names["experiment"] / variant / f"seed{config.seed}"
-        return cls(home, names, config, changes)
+        home = HomeName(
+            names["experiment"],
+            names["activation"],
+            config.seed,
+            digest(_differences(historic(settings), historic(standard)))[:8] if changes else "",
+            _pruned_share(config) or 0.0,
+        )
+        return cls(Path(config.runs_dir) / home.path(), names, config, changes)
 
     @property
     def pruned_share(self) -> float | None:
@@ -105,7 +106,7 @@ class Run:
     def previous_checkpoint(self) -> Path:
         return self.directory / "previous.ckpt"
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> Record | None:
         """Return the record of a finished or diverged run, ``None`` where there is none yet.
 
         Raises:
@@ -114,18 +115,18 @@ class Run:
         """
         path = self.directory / "record.json"
         try:
-            record = read_json(path)
+            record = Record.read(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror}.") from error
         except ValueError as error:
             raise DamagedError(path, error) from error
-        if record.get("config_hash") != self.config_hash:
+        if {"config_hash": record.config_hash, "seed": record.seed} != self.identifier:
             self._refuse_other_settings()
         return record
 
-    def sound_record(self) -> dict[str, Any] | None:
+    def sound_record(self) -> Record | None:
         """Return the record, ``None`` also for a damaged one, which :meth:`claim` sets aside."""
         try:
             return self.record()
@@ -149,25 +150,22 @@ class Run:
         locks.require(self.directory / "lock")
 
     def write_progress(self, seconds_per_epoch: list[float]) -> None:
-        """Write how far the run is, for whoever follows it; nothing resumes from this file."""
-        progress = {
-            **self.names,
-            "seed": self.config.seed,
-            "changes": self.changes,
-            "pruned_share": self.pruned_share,
-            "epochs": len(seconds_per_epoch),
-            "max_epochs": self.config.trainer.max_epochs,
-            "wall_seconds_per_epoch": seconds_per_epoch,
-        }
-        content = json.dumps(progress).encode()
-        self.write("progress.json", content, durable=False)
+        """Write how far the run is, for whoever follows it."""
+        facts: dict[str, Any] = {**self.names, **self.identifier}
+        progress = Progress(
+            **facts,
+            changes=self.changes,
+            settings=identity(self.config),
+            pruned_share=self.pruned_share,
+            epochs=len(seconds_per_epoch),
+            max_epochs=self.config.trainer.max_epochs,
+            wall_seconds_per_epoch=seconds_per_epoch,
+        )
+        self.write("progress.json", progress.to_json().encode(), durable=False)
 
-    def write_record(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Write ``record.json`` whole or not at all; return it with its checksum."""
-        record = {**record, "checksum": digest(record)}
-        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-        self.write("record.json", text.encode())
-        return record
+    def write_record(self, record: Record) -> None:
+        """Write ``record.json`` whole or not at all."""
+        self.write("record.json", record.to_json().encode())
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:

@@ -1,28 +1,33 @@
-"""Reading what runs have left behind: every ``record.json``, and the runs that have none yet."""
+"""Reading what many runs have left behind: records, and the runs that have none yet."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import os
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pade_bench.config.history import current_changes
-from pade_bench.errors import RunError
-from pade_bench.runs.files import read_json
+from pade_bench.config.history import historic
+from pade_bench.errors import RunError, printable
+from pade_bench.runs.config_file import read_config
+from pade_bench.runs.files import MOST_BYTES_OF_JSON, digest, read_file
+from pade_bench.runs.home import shaping_settings
+from pade_bench.runs.names import HomeName
+from pade_bench.runs.record import FINISHED, Progress, Provenance, Record
 
 
 @dataclass(frozen=True)
 class Result:
     """What is known of one run. Accuracies are in percent of the test set.
 
-    ``status`` is ``finished``, ``diverged`` or ``unfinished``; an unfinished run has no accuracy
-    and what it has of the rest comes from ``progress.json``. ``changes`` holds the settings in
-    which the run differs from its experiment's, ``None`` where that is not recorded.
+    ``status`` is ``finished``, ``diverged`` or ``unfinished``; an unfinished run has no record, and
+    what is known of it comes from ``progress.json`` or, before its first epoch, from its home's
+    name. ``changes`` holds the settings in which the run differs from its experiment's, ``None``
+    where that is not recorded; ``settings`` all those that shape its result, ``None`` where its
+    record is old and its ``config.yaml`` missing or damaged.
     """
 
     directory: Path
@@ -32,20 +37,55 @@ class Result:
     status: str
     changes: dict[str, Any] | None = None
     config_hash: str = ""
+    settings: dict[str, Any] | None = None
     model: str = ""
     epochs: int = 0
     max_epochs: int | None = None
-    accuracy: float | None = None
-    top5_accuracy: float | None = None
-    accuracy_per_epoch: Sequence[float] = ()
-    loss_per_epoch: Sequence[float] = ()
     seconds_per_epoch: Sequence[float] = ()
-    parameters: int | None = None
-    activation_parameters: int | None = None
     pruned_share: float | None = None
-    multiply_adds: float | None = None
-    inference_share: float | None = None  # of the time that the unpruned network takes
-    provenance: dict[str, Any] = field(default_factory=dict)
+    record: Record | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.record.test_accuracy if self.record else None
+
+    @property
+    def top5_accuracy(self) -> float | None:
+        return self.record.test_top5_accuracy if self.record else None
+
+    @property
+    def accuracy_per_epoch(self) -> Sequence[float]:
+        return self.record.test_accuracy_per_epoch if self.record else ()
+
+    @property
+    def loss_per_epoch(self) -> Sequence[float]:
+        return self.record.train_loss_per_epoch if self.record else ()
+
+    @property
+    def parameters(self) -> int | None:
+        return self.record.parameters if self.record else None
+
+    @property
+    def activation_parameters(self) -> int | None:
+        return self.record.activation_parameters if self.record else None
+
+    @property
+    def multiply_adds(self) -> float | None:
+        return self.record.pruning.multiply_adds if self.record and self.record.pruning else None
+
+    @property
+    def inference_share(self) -> float | None:
+        """The time of inference as a share of the unpruned network's."""
+        return self.record.pruning.inference_share if self.record and self.record.pruning else None
+
+    @property
+    def provenance(self) -> Provenance:
+        return (self.record.provenance if self.record else None) or Provenance()
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether its record has no checksum, so that nobody knows if it is what was written."""
+        return self.record is not None and not self.record.verified
 
 
 def read_runs(runs_dir: Path) -> tuple[list[Result], list[str]]:
@@ -59,10 +99,11 @@ def read_runs(runs_dir: Path) -> tuple[list[Result], list[str]]:
     if not runs_dir.is_dir():
         raise RunError(f"--runs {runs_dir} is not a directory.")
     results: dict[tuple[Any, ...], Result] = {}
-    problems = []
-    for result in _read_all(sorted(_run_directories(str(runs_dir)))):
-        if isinstance(result, str):
-            problems.append(result)
+    problems: list[str] = []
+    directories = sorted(_run_directories(str(runs_dir), problems))
+    for result, complaints in _read_all(directories):
+        problems += complaints
+        if result is None:
             continue
         key = (
             result.experiment,
@@ -78,11 +119,21 @@ def read_runs(runs_dir: Path) -> tuple[list[Result], list[str]]:
     return list(results.values()), problems
 
 
+def unverified(results: Iterable[Result]) -> list[str]:
+    """Say which records have no checksum, in one sentence; nothing if all have."""
+    homes = [str(result.directory) for result in results if result.is_unverified]
+    if not homes:
+        return []
+    more = f" and {len(homes) - 3:,} more" if len(homes) > 3 else ""
+    return [f"Unverified, as the record has no checksum: {', '.join(homes[:3])}{more}."]
+
+
 Found = tuple[str, frozenset[str]]  # a directory and the names in it
+Read = tuple[Result | None, list[str]]  # a run, and what is wrong with it
 MANY = 1000  # runs from which on all cores read
 
 
-def _read_all(found: list[Found]) -> Iterator[Result | str]:
+def _read_all(found: list[Found]) -> Iterator[Read]:
     if len(found) < MANY:
         yield from map(_read_or_complain, found)
     else:
@@ -90,22 +141,32 @@ def _read_all(found: list[Found]) -> Iterator[Result | str]:
             yield from pool.map(_read_or_complain, found, chunksize=250)
 
 
-def _read_or_complain(found: Found) -> Result | str:
-    """Return what is known of a run, or what is wrong: of thousands none is left out in silence."""
+def _read_or_complain(found: Found) -> Read:
+    """Return what is known of a run, and what is wrong: of thousands none is left out silently."""
     directory, names = found
+    problems: list[str] = []
     try:
-        return _read(Path(directory), names)
-    except (OSError, ValueError, OverflowError, RecursionError) as error:
-        return f"{directory}: {error}"
+        if not directory.isprintable():
+            raise ValueError("its path cannot be printed")
+        return _read(Path(directory), names, problems), problems
+    except (OSError, ValueError) as error:
+        complaint = f"{directory}: {error}"
+    except Exception as error:  # one run in thousands must not end the report on all others
+        complaint = f"{directory}: {type(error).__name__}: {error}"
+    return None, [printable(complaint)]
 
 
-def _run_directories(top: str) -> Iterator[Found]:
+def _run_directories(top: str, problems: list[str]) -> Iterator[Found]:
     """Yield every directory that holds a record or a configuration, and the names in it."""
     pending = [top]
     while pending:
         directory = pending.pop()
-        with os.scandir(directory) as entries:
-            found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        try:
+            with os.scandir(directory) as entries:
+                found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError as error:
+            problems.append(printable(f"{directory}: cannot be read: {error.strerror}"))
+            continue
         if "record.json" in found or "config.yaml" in found:
             yield directory, frozenset(found)
         pending += [
@@ -115,129 +176,81 @@ def _run_directories(top: str) -> Iterator[Found]:
         ]
 
 
-def _read(directory: Path, names: frozenset[str]) -> Result:
+def _read(directory: Path, names: frozenset[str], problems: list[str]) -> Result:
     if "record.json" in names:
-        return _from_record(directory, read_json(directory / "record.json"))
+        record = Record.read(directory / "record.json")
+        settings = _settings(directory, record, problems)
+        record = dataclasses.replace(record, settings=settings)
+        return Result(
+            directory,
+            record.experiment,
+            record.activation,
+            record.seed,
+            record.status,
+            record.changes,
+            record.config_hash,
+            settings,
+            record.model,
+            record.epochs,
+            record.epochs if record.status == FINISHED else None,
+            record.wall_seconds_per_epoch,
+            record.pruning.pruned_share if record.pruning else None,
+            record,
+        )
     if "progress.json" in names:
-        return _from_progress(directory, read_json(directory / "progress.json"))
+        content = read_file(directory / "progress.json", MOST_BYTES_OF_JSON)
+        progress = Progress.from_json(content)
+        return Result(
+            directory,
+            progress.experiment,
+            progress.activation,
+            progress.seed,
+            "unfinished",
+            progress.changes,
+            "",
+            _settings(directory, progress, problems),
+            progress.model,
+            progress.epochs,
+            progress.max_epochs,
+            progress.wall_seconds_per_epoch,
+            progress.pruned_share,
+        )
     # Interrupted before its first epoch began: its home says what it is.
-    experiment, variant, seed = directory.parts[-3:]
-    if not (seed.startswith("seed") and seed[4:].isdigit()):
-        raise ValueError("holds a config.yaml, but its name is not seed<number>")
-    variant, _, share = variant.partition("-pruned")
-    activation, _, changed = variant.partition("-")
+    home = HomeName.parse(directory)
+    is_pruning = bool(home.pruned_share) or home.experiment.startswith("prune_")
     return Result(
         directory,
-        experiment,
-        activation,
-        seed=int(seed[4:]),
-        status="unfinished",
-        changes=None if changed else {},
-        pruned_share=float(share or 0) if share or experiment.startswith("prune_") else None,
+        home.experiment,
+        home.activation,
+        home.seed,
+        "unfinished",
+        changes=None if home.changes else {},
+        settings=_settings(directory, None, problems),
+        pruned_share=home.pruned_share if is_pruning else None,
     )
 
 
-def _from_progress(directory: Path, progress: dict[str, Any]) -> Result:
-    return Result(
-        directory,
-        experiment=_get(progress, "experiment", str),
-        activation=_get(progress, "activation", str),
-        seed=_get(progress, "seed", int),
-        status="unfinished",
-        changes=current_changes(_get(progress, "changes", dict), _get(progress, "activation", str)),
-        model=_get(progress, "model", str),
-        pruned_share=_optional(progress, "pruned_share", float),
-        epochs=_get(progress, "epochs", int),
-        max_epochs=_get(progress, "max_epochs", int),
-        seconds_per_epoch=_numbers(progress, "wall_seconds_per_epoch"),
-    )
+# Runs that differ in the seed alone have the same settings: read once, and kept once.
+_known_settings: dict[str, dict[str, Any]] = {}
 
 
-def _from_record(directory: Path, record: dict[str, Any]) -> Result:
-    status = _get(record, "status", str)
-    changes = _optional(record, "changes", dict)
-    if changes is not None:
-        changes = current_changes(changes, _get(record, "activation", str))
-    if status not in ("finished", "diverged"):
-        raise ValueError(f"record.json: status {status!r} is neither finished nor diverged")
-    result = Result(
-        directory,
-        experiment=_get(record, "experiment", str),
-        activation=_get(record, "activation", str),
-        seed=_get(record, "seed", int),
-        status=status,
-        changes=changes,
-        config_hash=_get(record, "config_hash", str),
-        model=_get(record, "model", str),
-        epochs=_get(record, "epochs", int),
-        max_epochs=_get(record, "epochs", int) if status == "finished" else None,
-        accuracy=_percent(record, "test_accuracy") if status == "finished" else None,
-        top5_accuracy=_percent(record, "test_top5_accuracy", required=False),
-        accuracy_per_epoch=_numbers(record, "test_accuracy_per_epoch"),
-        loss_per_epoch=_numbers(record, "train_loss_per_epoch"),
-        seconds_per_epoch=_numbers(record, "wall_seconds_per_epoch", required=False),
-        parameters=_get(record, "parameters", int),
-        activation_parameters=_get(record, "activation_parameters", int),
-        pruned_share=_optional(record, "pruned_share", float),
-        multiply_adds=_optional(record, "multiply_adds", float),
-        inference_share=_inference_share(record),
-        provenance=_optional(record, "provenance", dict) or {},
-    )
-    for name in ("accuracy_per_epoch", "loss_per_epoch"):
-        if len(getattr(result, name)) != result.epochs:
-            raise ValueError(
-                f"record.json: {name} has {len(getattr(result, name))} values for "
-                f"{result.epochs} epochs"
-            )
-    return result
-
-
-def _inference_share(record: dict[str, Any]) -> float | None:
-    unpruned = _optional(record, "unpruned", dict)
-    if unpruned is None:
+def _settings(
+    directory: Path, said: Record | Progress | None, problems: list[str]
+) -> dict[str, Any] | None:
+    """Return a run's settings, ``None`` without any; those of 0.1 are in ``config.yaml`` alone."""
+    config_hash = said.config_hash if said else ""
+    known = _known_settings.get(config_hash)
+    settings = said.settings if said else None
+    if known is not None and settings in (None, known):
+        return known
+    try:
+        if settings is None:
+            settings = shaping_settings(read_config(directory / "config.yaml"))
+        if config_hash and config_hash != digest(historic(settings)):
+            raise ValueError("its settings are not those that were trained: their hash is another")
+    except FileNotFoundError:
         return None
-    key = "inference_milliseconds"
-    before = _get(unpruned, key, float)
-    if not before > 0:
-        raise ValueError(f"unpruned: {key} is {before!r}, not above 0")
-    return _get(record, key, float) / before
-
-
-def _optional(record: dict[str, Any], key: str, kind: type) -> Any:
-    return _get(record, key, kind) if record.get(key) is not None else None
-
-
-def _get(record: dict[str, Any], key: str, kind: type) -> Any:
-    if key not in record:
-        raise ValueError(f"has no {key!r}")
-    value = record[key]
-    # In Python True is an int, in a record it is a mistake.
-    allowed = (int, float) if kind is float else kind
-    if not isinstance(value, allowed) or isinstance(value, bool):
-        raise ValueError(f"{key} is {value!r}, not {_KINDS[kind]}")
-    return value
-
-
-_KINDS = {str: "text", int: "a whole number", float: "a number", dict: "a dictionary"}
-
-
-def _percent(record: dict[str, Any], key: str, required: bool = True) -> float | None:
-    if not required and record.get(key) is None:
+    except (OSError, ValueError) as error:
+        problems.append(printable(f"{directory}: its settings are not compared: {error}"))
         return None
-    value: float = _get(record, key, float)
-    if not 0 <= value <= 100:
-        raise ValueError(f"{key} is {value!r}, not from 0 to 100 percent")
-    return value
-
-
-def _numbers(record: dict[str, Any], key: str, required: bool = True) -> Sequence[float]:
-    if not required and key not in record:
-        return ()
-    values = record.get(key)
-    if not isinstance(values, list):
-        raise ValueError(f"{key} is no list")
-    # There can be millions: tests of all at once. What is not finite makes the sum so.
-    if not set(map(type, values)) <= {int, float} or not math.isfinite(sum(values)):
-        raise ValueError(f"{key} holds what is not a finite number")
-    # A tenth of a list's memory, and of the time to hand it to another process.
-    return array("d", values)
+    return _known_settings.setdefault(config_hash, settings) if config_hash else settings

@@ -28,7 +28,8 @@ from omegaconf import DictConfig
 
 from pade_bench.errors import RunHeldError
 from pade_bench.runs import locks
-from pade_bench.runs.files import read_json, write_atomically
+from pade_bench.runs.files import write_atomically
+from pade_bench.runs.record import Record
 from pade_bench.sweeps.jobs import Job
 
 LIFELINE = "PADE_BENCH_LIFELINE"
@@ -127,11 +128,11 @@ class Isolated:
             records = [self.cwd / home / "record.json" for home in job.homes]
             try:
                 # A pruning experiment ends with the first run that diverges.
-                record = read_json([path for path in records if path.exists()][-1])
+                record = Record.read([path for path in records if path.exists()][-1])
             except (IndexError, OSError, ValueError):
                 return "failed", "it ended without a record"
-            accuracy = record["test_accuracy"]
-            return record["status"], "" if accuracy is None else f"{accuracy:.2f} %"
+            accuracy = record.test_accuracy
+            return record.status, "" if accuracy is None else f"{accuracy:.2f} %"
         if code == RunHeldError.exit_code:
             return "running", last
         if code in _INTERRUPTED:

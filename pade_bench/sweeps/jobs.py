@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pade_bench.runs import locks
 from pade_bench.runs.home import Run
 from pade_bench.runs.records import Result, read_runs
-from pade_bench.runs.state import DONE, STATES, duration, median_epoch, state
+from pade_bench.runs.state import DONE, STATES, duration, median_epoch, state_and_note
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _run_state(
     result: Result | None,
     similar: Mapping[object, list[Result]],
 ) -> JobState:
-    now_doing, note = _state(home, config_hash, result)
+    now_doing, note = state_and_note(home, result, config_hash)
     epochs = result.epochs if result else 0
     left: float | None = 0.0
     if now_doing not in DONE:
@@ -118,24 +117,6 @@ def _run_state(
         )
         left = None if one is None else one * max(0, job.max_epochs - epochs)
     return JobState(job, now_doing, epochs, left, note)
-
-
-def _state(home: Path, config_hash: str, result: Result | None) -> tuple[str, str]:
-    if result is None:
-        if locks.is_held(home / "lock"):
-            return "running", ""
-        if (home / "record.json").exists():
-            return "interrupted", "its record is damaged"
-        return "missing", ""
-    if result.status in DONE and result.config_hash != config_hash:
-        return "failed", "its home holds a run with other settings"
-    now_doing = state(result)
-    note = ""
-    if now_doing == "failed":
-        note = str(home / "traceback.txt")
-    elif now_doing == "running":
-        note = locks.holder(home / "lock")
-    return now_doing, note
 
 
 def plan(jobs: Sequence[Job]) -> str:

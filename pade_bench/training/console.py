@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from pade_bench.runs.home import Run
+from pade_bench.runs.record import FINISHED, Record
 
 
 class PrintEpochs(Checkpoint):
@@ -35,24 +36,26 @@ class PrintEpochs(Checkpoint):
         )
 
 
-def print_summary(run: Run, record: dict[str, Any]) -> None:
+def print_summary(run: Run, record: Record) -> None:
     """Say what came of a run, where everything lies, and what to try next."""
     names = run.names
-    if record["status"] == "finished":
-        top5 = record.get("test_top5_accuracy")
+    if record.status == FINISHED:
+        top5 = record.test_top5_accuracy
         result = (
-            f"{record['test_accuracy']:.2f} % test accuracy"
-            f"{'' if top5 is None else f', {top5:.2f} % top-5'} after {record['epochs']} epochs"
+            f"{record.test_accuracy:.2f} % test accuracy"
+            f"{'' if top5 is None else f', {top5:.2f} % top-5'} after {record.epochs} epochs"
         )
     else:
-        result = f"diverged in epoch {record['epochs'] + 1}: the loss was not finite"
-    lines = {
+        result = f"diverged in epoch {record.epochs + 1}: the loss was not finite"
+    device = record.provenance.device if record.provenance else None
+    unverified = "" if record.verified else " (unverified: it has no checksum)"
+    lines: dict[str, object] = {
         "result": result,
         "network": f"{names['model']} with {names['activation']} on {names['data']}, "
-        f"{record['parameters']:,} parameters, {record['activation_parameters']:,} of them "
-        f"in {record['activation_layers']} activations",
-        "training": f"{record['wall_seconds']:.1f} s on {record['provenance']['device']}",
-        "record": run.directory / "record.json",
+        f"{record.parameters:,} parameters, {record.activation_parameters:,} of them "
+        f"in {record.activation_layers} activations",
+        "training": f"{sum(record.wall_seconds_per_epoch):.1f} s on {device}",
+        "record": f"{run.directory / 'record.json'}{unverified}",
     }
     if (picture := run.directory / "activations.png").exists():
         lines["activations"] = picture

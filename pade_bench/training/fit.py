@@ -18,7 +18,9 @@ from pade_bench.models.configured import configured_network
 from pade_bench.report.figures.worker import draw_beside
 from pade_bench.runs.curves import dump_curves
 from pade_bench.runs.files import set_aside, writing_to
-from pade_bench.runs.home import Run
+from pade_bench.runs.home import Run, identity
+from pade_bench.runs.record import DIVERGED, FINISHED, Record
+from pade_bench.runs.record_parts import Images, Pruning
 from pade_bench.training.checkpoint_content import check_origin, check_progress, check_weights
 from pade_bench.training.checkpoints import SaveLast, newest_checkpoint
 from pade_bench.training.console import print_summary
@@ -39,7 +41,7 @@ from pade_bench.training.trainer import (
 MOST_CLASSES_WITHOUT_TOP5 = 10  # of as few, five guesses say little
 
 
-def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
+def fit(run: Run, pruned: Pruned | None = None) -> Record:
     """Train a run to its end and return its record; resume it where it was interrupted.
 
     A finished run is not touched: its record is returned. A damaged checkpoint or record is kept
@@ -56,7 +58,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
     """
     if not run.config.restart and (record := run.sound_record()) is not None:
         if rank(run) == 0:
-            print(f"{run.directory} is {record['status']}:")
+            print(f"{run.directory} is {record.status}:")
             print_summary(run, record)
         return record
     # All that can be refused is refused before the run's directory exists.
@@ -68,7 +70,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> dict[str, Any]:
     if rank(run) > 0:
         # The first process holds the run, and alone writes what is kept of it.
         classifier = _train(run, classifier, initial, data, pruned)
-        return make_record(run, classifier)
+        return make_record(run, classifier, data)
     with run.claim():
         # Another process may have finished the run before this one got hold of it.
         record = run.record()
@@ -194,19 +196,17 @@ def _resume(run: Run, classifier: Classifier) -> Path | None:
     return path
 
 
-def _keep(
-    run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule
-) -> dict[str, Any]:
+def _keep(run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule) -> Record:
     """Write the learned activations and the record, which is returned."""
     images = data.sample_images()
     layers = measure(classifier, initial, images)
     picture = draw_beside(layers, dpi=150) if layers else None
-    record = make_record(run, classifier) | data.record_entries()
+    pruning = None
     if run.pruned_share is not None:
         unpruned = make_classifier(run, Pruned({}))
         with autocast(run.config.trainer, classifier.device.type):
-            spent = costs(classifier, unpruned, images.to(classifier.device))
-        record |= {"pruned_share": run.pruned_share, **spent}
+            pruning = costs(classifier, unpruned, images.to(classifier.device), run.pruned_share)
+    record = make_record(run, classifier, data, pruning)
     with writing_to(run.directory):
         if picture is not None:
             run.write("activations.npz", dump_curves(layers))
@@ -214,11 +214,14 @@ def _keep(
         run.require_lock()
         run.previous_checkpoint.unlink(missing_ok=True)
         # The record comes last: it is what says that the run is finished.
-        return run.write_record(record)
+        run.write_record(record)
+    return record
 
 
-def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
-    """Return what is kept of a run: a flat dictionary for ``record.json``.
+def make_record(
+    run: Run, classifier: Classifier, data: ImageDataModule, pruning: Pruning | None = None
+) -> Record:
+    """Return the record of a run that has been trained.
 
     Raises:
         RunError: training ended too early, and the loss was finite: nothing is recorded.
@@ -231,27 +234,30 @@ def make_record(run: Run, classifier: Classifier) -> dict[str, Any]:
             f"{run.directory}: training ended after {len(history['train_loss'])} of "
             f"{run.config.trainer.max_epochs} epochs. The same command resumes."
         )
-    record = {
-        **run.names,
-        "seed": run.config.seed,
-        "status": "finished" if finished else "diverged",
-        "epochs": len(history["train_loss"]),
-        "test_accuracy": history["test_accuracy"][-1] if finished else None,
-        "test_accuracy_per_epoch": history["test_accuracy"],
-        "train_loss_per_epoch": history["train_loss"],
-        "parameters": _count(classifier.network),
-        "activation_parameters": sum(_count(m) for m in activations),
-        "activation_layers": len(activations),
-        "wall_seconds": sum(history["seconds"]),
-        "wall_seconds_per_epoch": history["seconds"],
-        "config_hash": run.config_hash,
-        "changes": run.changes,
-        "provenance": provenance(classifier.device, issubclass(classifier.activation_type, PAU)),
-    }
-    if (top5 := history.get("test_top5_accuracy")) is not None:
-        record["test_top5_accuracy"] = top5[-1] if finished else None
-        record["test_top5_accuracy_per_epoch"] = top5
-    return record
+    top5 = history.get("test_top5_accuracy")
+    images, others = Images.split(data.record_entries())
+    facts: dict[str, Any] = {**run.names, **run.identifier}
+    return Record(
+        **facts,
+        status=FINISHED if finished else DIVERGED,
+        epochs=len(history["train_loss"]),
+        test_accuracy=history["test_accuracy"][-1] if finished else None,
+        test_accuracy_per_epoch=history["test_accuracy"],
+        train_loss_per_epoch=history["train_loss"],
+        test_top5_accuracy=top5[-1] if top5 and finished else None,
+        test_top5_accuracy_per_epoch=top5,
+        parameters=_count(classifier.network),
+        activation_parameters=sum(_count(m) for m in activations),
+        activation_layers=len(activations),
+        wall_seconds=sum(history["seconds"]),
+        wall_seconds_per_epoch=history["seconds"],
+        changes=run.changes,
+        settings=identity(run.config),
+        provenance=provenance(classifier.device, issubclass(classifier.activation_type, PAU)),
+        pruning=pruning,
+        images=images,
+        others=others,
+    )
 
 
 def _count(module: nn.Module) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from pade_bench import __version__, ops
+from pade_bench.runs.record_parts import Provenance
 
 PACKAGES = (
     "torch",
@@ -25,7 +26,7 @@ PACKAGES = (
 )
 
 
-def provenance(device: torch.device, pade_units: bool) -> dict[str, Any]:
+def provenance(device: torch.device, pade_units: bool) -> Provenance:
     """Describe the code and the machine on which a result was made.
 
     ``pade_kernel`` is what computed the Padé units, ``None`` for a network without any; ``gpu``
@@ -35,16 +36,16 @@ def provenance(device: torch.device, pade_units: bool) -> dict[str, Any]:
         device: the one that trained.
         pade_units: whether the network has any.
     """
-    return {
-        "pade_bench": __version__,
-        "commit": commit(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "device": device_name(device),
-        "gpu": _gpu() if device.type == "cuda" else None,
-        "threads": torch.get_num_threads(),
-        "pade_kernel": ops.backend(device) if pade_units else None,
-    }
+    return Provenance(
+        pade_bench=__version__,
+        commit=commit(),
+        python=platform.python_version(),
+        packages={name: _version(name) for name in PACKAGES},
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        pade_kernel=ops.backend(device) if pade_units else None,
+        gpu=_gpu() if device.type == "cuda" else None,
+    )
 
 
 def commit() -> str | None:

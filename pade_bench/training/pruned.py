@@ -6,7 +6,6 @@ import json
 import statistics
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,9 @@ from pade_bench.data import ImageDataModule
 from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import RunError
 from pade_bench.models.filters import Filters, keep_filters, multiply_adds
-from pade_bench.runs.files import writing_to
+from pade_bench.runs.files import MOST_BYTES_OF_JSON, parse_json, read_file, writing_to
 from pade_bench.runs.home import Run
+from pade_bench.runs.record_parts import Costs, Pruning
 
 # Each network is timed so often and so long: small ones are done in a millisecond, and a machine
 # that does other things for a moment must not decide.
@@ -41,7 +41,11 @@ def read_filters(run: Run) -> Filters | None:
     """
     path = run.directory / "filters.json"
     try:
-        return json.loads(path.read_text())
+        filters = parse_json(read_file(path, MOST_BYTES_OF_JSON), path.name)
+        for name, kept in filters.items():
+            if not isinstance(kept, list) or not all(type(i) is int and i >= 0 for i in kept):
+                raise ValueError(f"{path.name}: {name!r} has no list of filters")
+        return filters
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -94,7 +98,9 @@ def example(data: ImageDataModule) -> Tensor:
 
 
 @torch.no_grad()
-def costs(classifier: nn.Module, unpruned: nn.Module, images: Tensor) -> dict[str, Any]:
+def costs(
+    classifier: nn.Module, unpruned: nn.Module, images: Tensor, pruned_share: float
+) -> Pruning:
     """Return what a network costs, and the same of the unpruned one, for a run's record.
 
     Args:
@@ -102,6 +108,7 @@ def costs(classifier: nn.Module, unpruned: nn.Module, images: Tensor) -> dict[st
         unpruned: the same before any pruning.
         images: (N, C, H, W) on the device of the network. ``inference_milliseconds`` is the time
             for all of them, a median; the two networks take turns.
+        pruned_share: percent of the filters that are missing.
     """
     networks = {"pruned": classifier.eval(), "unpruned": unpruned.to(images.device).eval()}
     times: dict[str, list[float]] = {name: [] for name in networks}
@@ -114,15 +121,17 @@ def costs(classifier: nn.Module, unpruned: nn.Module, images: Tensor) -> dict[st
                 torch.cuda.synchronize()
             times[name].append(1000 * (time.perf_counter() - start))
     found = {
-        name: {
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "multiply_adds": multiply_adds(network, images),
-            "inference_milliseconds": statistics.median(times[name][1:]),
-        }
+        name: Costs(
+            parameters=sum(p.numel() for p in network.parameters()),
+            multiply_adds=multiply_adds(network, images),
+            inference_milliseconds=statistics.median(times[name][1:]),
+        )
         for name, network in networks.items()
     }
-    return {
-        **found["pruned"],
-        "inference_images": len(images),
-        "unpruned": found["unpruned"],
-    }
+    return Pruning(
+        pruned_share,
+        found["pruned"].multiply_adds,
+        found["pruned"].inference_milliseconds,
+        inference_images=len(images),
+        unpruned=found["unpruned"],
+    )

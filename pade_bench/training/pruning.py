@@ -6,8 +6,7 @@ first run that is not finished.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pade_bench.errors import ConfigurationError
 from pade_bench.models.filters import (
@@ -19,12 +18,13 @@ from pade_bench.models.filters import (
 )
 from pade_bench.models.layers import channel_multiplier
 from pade_bench.runs.home import Run
+from pade_bench.runs.record import FINISHED, Record
 from pade_bench.training.fit import fit, make_classifier, make_data
 from pade_bench.training.pruned import Pruned, example, read_filters
 from pade_bench.training.reload import rebuild
 
 
-def fit_chain(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def fit_chain(runs: Sequence[Run]) -> list[Record]:
     """Train the runs of a chain one after another; return their records.
 
     A run that diverges ends the chain: it leaves no weights to prune by.
@@ -34,14 +34,14 @@ def fit_chain(runs: Sequence[Run]) -> list[dict[str, Any]]:
         DataError, RunError: as :func:`pade_bench.training.fit`.
     """
     groups = check_chain(runs)
-    records: list[dict[str, Any]] = []
+    records: list[Record] = []
     before: Run | None = None
     for run in runs:
         print(f"\n{run.pruned_share:g} % of the filters pruned", flush=True)
         done = not run.config.restart and run.sound_record() is not None
         pruned = None if before is None or done else _prune(before, run, groups)
         records.append(fit(run, pruned))
-        if records[-1]["status"] != "finished":
+        if records[-1].status != FINISHED:
             break
         before = run
     print(f"\n{summary(records)}")
@@ -87,21 +87,20 @@ def _prune(before: Run, run: Run, groups: Sequence[FilterGroup]) -> Pruned:
     return Pruned(kept, learned)
 
 
-def summary(records: Sequence[Mapping[str, Any]]) -> str:
+def summary(records: Sequence[Record]) -> str:
     """Return a table of what each run reached and what its network costs."""
     lines = [["pruned", "test accuracy", "parameters", "multiply-adds", "inference"]]
     for record in records:
-        accuracy, unpruned = record["test_accuracy"], record["unpruned"]
+        accuracy, pruning = record.test_accuracy, record.pruning
+        assert pruning is not None
+        before = pruning.unpruned
         lines.append(
             [
-                f"{record['pruned_share']:g} %",
+                f"{pruning.pruned_share:g} %",
                 "diverged" if accuracy is None else f"{accuracy:.2f} %",
-                *(
-                    f"{record[key]:,} ({record[key] / unpruned[key]:.0%})"
-                    for key in ("parameters", "multiply_adds")
-                ),
-                f"{record['inference_milliseconds']:.1f} ms "
-                f"({record['inference_milliseconds'] / unpruned['inference_milliseconds']:.0%})",
+                f"{record.parameters:,} ({record.parameters / before.parameters:.0%})",
+                f"{pruning.multiply_adds:,} ({pruning.multiply_adds / before.multiply_adds:.0%})",
+                f"{pruning.inference_milliseconds:.1f} ms ({pruning.inference_share:.0%})",
             ]
         )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from synthetic_runs import make_record
 
 from pade_bench.runs import locks
 from pade_bench.sweeps import isolated
@@ -28,8 +29,7 @@ attempts = home.parent / f"{home.name}.attempts"
 attempts.write_text(attempts.read_text() + "x" if attempts.exists() else "x")
 def finish():
     home.mkdir(parents=True, exist_ok=True)
-    record = {"status": "finished", "test_accuracy": 98.765}
-    (home / "record.json").write_text(json.dumps(record))
+    (home / "record.json").write_text(os.environ["RECORD"])
 print("epoch 1/2  train loss 0.5", flush=True)
 exec(sys.argv[2])
 """
@@ -44,6 +44,7 @@ def sweep(tmp_path, monkeypatch):
     logs = tmp_path / "logs"
     logs.mkdir()
     monkeypatch.setattr(isolated, "_PATIENCE", 0.1)
+    monkeypatch.setenv("RECORD", make_record("digits_lenet", "pau", 0, 98.765).to_json())
 
     def sweep(*codes, fail_fast=False):
         jobs = []

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from synthetic_runs import make_record
 
 from pade_bench.runs import locks
 from pade_bench.sweeps.jobs import Job, listing, summary, survey
@@ -21,17 +22,13 @@ def make_job(make_run):
 
 def finish(run, status="finished", seconds=2.0, epochs=30, config_hash=None):
     """Leave a run as training leaves it."""
+    record = make_record(
+        run.names["experiment"], run.names["activation"], run.config.seed, 90.0, run.changes,
+        status=status, epochs=epochs, wall_seconds_per_epoch=[seconds] * epochs,
+        config_hash=config_hash or run.config_hash, settings=None,
+    )  # fmt: skip
     with run.claim():
-        run.write_record(
-            {
-                **run.names, "seed": run.config.seed, "status": status, "epochs": epochs,
-                "config_hash": config_hash or run.config_hash, "changes": run.changes,
-                "test_accuracy": 90.0 if status == "finished" else None,
-                "test_accuracy_per_epoch": [90.0] * epochs, "train_loss_per_epoch": [1.0] * epochs,
-                "wall_seconds_per_epoch": [seconds] * epochs, "parameters": 1,
-                "activation_parameters": 0,
-            }
-        )  # fmt: skip
+        run.write_record(record)
 
 
 def interrupt(run, epochs):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pade_bench.errors import ConfigurationError, RunError
+from pade_bench.runs.record import Record
 from pade_bench.training import checkpoints, fit
 from pade_bench.training.fit import make_classifier, make_data
 from pade_bench.training.module import Classifier
@@ -49,17 +50,17 @@ def assert_same_result(a, b):
 def test_a_finished_run_leaves_a_complete_record(tiny_run):
     run = tiny_run("activation=pau")
     returned = fit(run)
-    record = json.loads((run.directory / "record.json").read_text())
+    assert json.loads((run.directory / "record.json").read_text()).keys() >= RECORD_KEYS
+    record = Record.read(run.directory / "record.json")
     assert record == returned
-    assert record.keys() >= RECORD_KEYS
-    assert record["status"] == "finished"
-    assert record["epochs"] == len(record["test_accuracy_per_epoch"]) == 2
-    assert record["test_accuracy"] == record["test_accuracy_per_epoch"][-1]
-    assert (record["parameters"], record["activation_parameters"]) == (61_746, 40)
-    assert record["activation_layers"] == 4
-    assert record["train_loss_per_epoch"][1] < record["train_loss_per_epoch"][0]
-    assert record["provenance"]["pade_kernel"] in ("reference", "cpu", "cuda")
-    assert record["provenance"]["device"]
+    assert record.status == "finished"
+    assert record.epochs == len(record.test_accuracy_per_epoch) == 2
+    assert record.test_accuracy == record.test_accuracy_per_epoch[-1]
+    assert (record.parameters, record.activation_parameters) == (61_746, 40)
+    assert record.activation_layers == 4
+    assert record.train_loss_per_epoch[1] < record.train_loss_per_epoch[0]
+    assert record.provenance.pade_kernel in ("reference", "cpu", "cuda")
+    assert record.provenance.device
     for name in ("config.yaml", "last.ckpt", "activations.npz", "activations.png"):
         assert (run.directory / name).stat().st_size > 0
     assert list(run.directory.glob("events.out.tfevents.*"))
@@ -218,7 +219,7 @@ def test_a_run_resumes_with_the_threads_it_began_with(tiny_run, fit_until, tmp_p
         fit(whole)
         fit_until(cut, epoch=1, step=0)
         torch.set_num_threads(1)
-        assert fit(cut)["provenance"]["threads"] == 2
+        assert fit(cut).provenance.threads == 2
     finally:
         torch.set_num_threads(threads)
     assert_same_result(whole, cut)
@@ -230,11 +231,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tiny_run):
         "optim.gradient_clip_norm=null",
     )  # fmt: skip
     record = fit(run)
-    assert record["status"] == "diverged"
-    assert record["test_accuracy"] is None
-    assert record["epochs"] == len(record["train_loss_per_epoch"]) < 4
-    assert np.isfinite(record["train_loss_per_epoch"]).all()
-    assert json.loads((run.directory / "record.json").read_text()) == record
+    assert record.status == "diverged"
+    assert record.test_accuracy is None
+    assert record.epochs == len(record.train_loss_per_epoch) < 4
+    assert np.isfinite(record.train_loss_per_epoch).all()
+    assert Record.read(run.directory / "record.json") == record
 
 
 def test_activations_see_the_same_images_in_the_same_order(tiny_run, monkeypatch):
@@ -312,7 +313,7 @@ def test_a_disk_that_fills_keeps_the_last_epoch_and_the_run_resumes(tiny_run, mo
             fit(run)
     assert load(run)["epoch"] == 0
     assert run.record() is None
-    assert fit(run)["status"] == "finished"
+    assert fit(run).status == "finished"
 
 
 @pytest.fixture
@@ -345,5 +346,5 @@ def test_on_a_full_disk_the_run_ends_with_an_error_and_resumes_once_there_is_roo
         assert load(cut)["epoch"] == 1
         assert not list(cut.directory.glob("*.partial"))
     make_room()
-    assert fit(cut)["status"] == "finished"
+    assert fit(cut).status == "finished"
     assert_same_result(whole, cut)

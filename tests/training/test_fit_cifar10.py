@@ -20,12 +20,12 @@ def test_vgg8_trains_resumes_to_the_same_bits_and_is_scored_again(
         for name in ("whole", "cut")
     )  # fmt: skip
     record = fit(whole)
-    assert record["status"] == "finished"
-    assert (record["parameters"], record["activation_layers"]) == (3_918_908, 5)
-    assert "test_top5_accuracy" not in record
-    assert "corrupt_images" not in record
+    assert record.status == "finished"
+    assert (record.parameters, record.activation_layers) == (3_918_908, 5)
+    assert record.test_top5_accuracy is None
+    assert record.images is None
     fit_until(cut, epoch=1, step=1)
-    assert fit(cut)["train_loss_per_epoch"] == record["train_loss_per_epoch"]
+    assert fit(cut).train_loss_per_epoch == record.train_loss_per_epoch
     weights = [torch.load(run.checkpoint, weights_only=True)["state_dict"] for run in (whole, cut)]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     now, recorded, images = evaluate(cut.directory)

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pade_bench import load_run
 from pade_bench.data import ImageNet
 from pade_bench.evaluate import evaluate, main
+from pade_bench.runs.record import Record
 from pade_bench.runs.records import read_runs
 from pade_bench.training import fit
 from pade_bench.training.fit import make_data
@@ -43,9 +44,9 @@ CORRUPT = {"count": 2, "files": ["train/n00000001/train_2.JPEG", "val/n00000002/
 def test_corrupt_images_are_named_once_and_recorded(workers, image_run, capfd):
     run = image_run(f"data.workers={workers}")
     record = fit(run)
-    assert record["status"] == "finished"
-    assert record["corrupt_images"] == CORRUPT
-    assert json.loads((run.directory / "record.json").read_text()) == record
+    assert record.status == "finished"
+    assert record.images.corrupt_images == CORRUPT
+    assert Record.read(run.directory / "record.json") == record
     said = [line for line in capfd.readouterr().err.splitlines() if "is corrupt" in line]
     assert sorted(line.split()[1] for line in said) == CORRUPT["files"]
     now, recorded, images = evaluate(run.directory)
@@ -66,15 +67,15 @@ def test_an_interrupted_run_resumes_to_the_same_bits_with_other_workers(
     weights = [torch.load(r.checkpoint, weights_only=True)["state_dict"] for r in (whole, cut)]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     records = [r.record() for r in (whole, cut)]
-    for key in ("test_accuracy_per_epoch", "train_loss_per_epoch", "corrupt_images"):
-        assert records[0][key] == records[1][key]
+    for key in ("test_accuracy_per_epoch", "train_loss_per_epoch", "images"):
+        assert getattr(records[0], key) == getattr(records[1], key)
 
 
 def test_corrupt_images_are_recorded_though_only_the_record_was_missing(image_run):
     run = image_run("data.workers=0", "trainer.max_epochs=1")
     fit(run)
     (run.directory / "record.json").unlink()
-    assert fit(run)["corrupt_images"] == CORRUPT
+    assert fit(run).images.corrupt_images == CORRUPT
 
 
 def test_mobilenetv2_trains_on_photographs_of_the_full_size(make_run, tmp_path):
@@ -85,8 +86,8 @@ def test_mobilenetv2_trains_on_photographs_of_the_full_size(make_run, tmp_path):
         "data.classes=2", "data.batch_size=4", "data.workers=2", "trainer.max_epochs=1",
     )  # fmt: skip
     record = fit(run)
-    assert (record["status"], record["activation_layers"]) == ("finished", 35)
-    assert record["corrupt_images"] == {"count": 1, "files": ["train/n00000001/train_2.JPEG"]}
+    assert (record.status, record.activation_layers) == ("finished", 35)
+    assert record.images.corrupt_images == {"count": 1, "files": ["train/n00000001/train_2.JPEG"]}
 
 
 @pytest.mark.slow
@@ -118,15 +119,15 @@ def test_top5_accuracy_is_measured_of_more_than_ten_classes(
     )  # fmt: skip
     run = make_run(*settings, "data.classes=12")
     record = fit(run)
-    assert record["test_top5_accuracy"] == record["test_top5_accuracy_per_epoch"][-1]
-    assert len(record["test_top5_accuracy_per_epoch"]) == 2
+    assert record.test_top5_accuracy == record.test_top5_accuracy_per_epoch[-1]
+    assert len(record.test_top5_accuracy_per_epoch) == 2
     said = capsys.readouterr().out
-    assert f"top-5 {record['test_top5_accuracy']:.2f} %" in said
-    assert f"{record['test_top5_accuracy']:.2f} % top-5 after 2 epochs" in said
+    assert f"top-5 {record.test_top5_accuracy:.2f} %" in said
+    assert f"{record.test_top5_accuracy:.2f} % top-5 after 2 epochs" in said
     (result,), _ = read_runs(Path(run.config.runs_dir))
-    assert result.top5_accuracy == record["test_top5_accuracy"]
+    assert result.top5_accuracy == record.test_top5_accuracy
     events = EventAccumulator(str(run.directory)).Reload().Scalars("accuracy/test_top5")
-    assert [e.value for e in events] == pytest.approx(record["test_top5_accuracy_per_epoch"])
+    assert [e.value for e in events] == pytest.approx(record.test_top5_accuracy_per_epoch)
 
     # By its definition, from the network that the run left.
     classifier, data = load_run(run.directory), make_data(run)
@@ -137,10 +138,10 @@ def test_top5_accuracy_is_measured_of_more_than_ten_classes(
             for images, labels in data.val_dataloader()
         ]
     ranks_N = torch.cat(ranks)
-    assert record["test_top5_accuracy"] == pytest.approx(100 * (ranks_N < 5).double().mean().item())
-    assert record["test_accuracy"] == pytest.approx(100 * (ranks_N < 1).double().mean().item())
+    assert record.test_top5_accuracy == pytest.approx(100 * (ranks_N < 5).double().mean().item())
+    assert record.test_accuracy == pytest.approx(100 * (ranks_N < 1).double().mean().item())
     assert main([str(run.directory)]) == 0
     assert capsys.readouterr().out.count("the same") == 2
 
     few = fit(make_run(*settings, "data.classes=10"))
-    assert "test_top5_accuracy" not in few
+    assert few.test_top5_accuracy is None

@@ -1,7 +1,6 @@
 """A run folder from a stranger, or a damaged one: no code runs, and nothing false is believed."""
 
 import io
-import json
 import random
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from stored_run import forge_checkpoint, forge_config, forge_record
 from pade_bench import load_run
 from pade_bench.errors import DamagedError, PadeBenchError, RunError
 from pade_bench.evaluate import main as evaluate
+from pade_bench.runs.record import Record
 from pade_bench.training import fit
 from pade_bench.training.checkpoints import read_checkpoint
 
@@ -197,8 +197,8 @@ def test_resuming_sets_such_a_checkpoint_aside_and_goes_on_from_the_good_one(
     assert len(list(run.directory.glob("last.ckpt.damaged-*"))) == 1
     assert "epoch 1/2" not in said
     assert len(list(run.directory.glob("*.damaged-*"))) == 1
-    before = json.loads((run.directory.parent / "record.json").read_text())
-    assert record["test_accuracy_per_epoch"] == before["test_accuracy_per_epoch"]
+    before = Record.read(run.directory.parent / "record.json")
+    assert record.test_accuracy_per_epoch == before.test_accuracy_per_epoch
 
 
 def test_a_forged_number_of_epochs_leaves_no_record(tiny_run, trained):
@@ -217,7 +217,7 @@ def test_a_forged_number_of_epochs_leaves_no_record(tiny_run, trained):
     except RunError:
         assert not (run.directory / "record.json").exists()
     else:
-        assert record["epochs"] == 3
+        assert record.epochs == 3
 
 
 def without_digest(path):

@@ -1,5 +1,6 @@
 """The lottery-ticket experiment as a chain of runs."""
 
+import itertools
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import torch
 from pade_bench import load_run
 from pade_bench.errors import ConfigurationError, RunError
 from pade_bench.evaluate import evaluate
+from pade_bench.runs.record import Record
 from pade_bench.training.fit import make_classifier
 from pade_bench.training.module import Classifier
 from pade_bench.training.pruned import Pruned, read_filters
@@ -35,15 +37,18 @@ def test_each_run_has_a_home_and_a_record_of_a_smaller_network(make_chain):
     runs = make_chain()
     records = fit_chain(runs)
     assert homes(runs)[1:] == ["pruned30", "pruned60"]
-    assert [r["pruned_share"] for r in records] == [0, 30, 60]
+    assert [r.pruning.pruned_share for r in records] == [0, 30, 60]
     for run, record in zip(runs, records, strict=True):
-        assert json.loads((run.directory / "record.json").read_text()) == record
-        assert record["unpruned"]["parameters"] == 61_746
-        assert record["unpruned"]["multiply_adds"] == 416_520
-        assert record["inference_milliseconds"] > 0
-    for key in ("parameters", "multiply_adds"):
-        assert records[0][key] == records[0]["unpruned"][key]
-        assert records[0][key] > records[1][key] > records[2][key]
+        assert Record.read(run.directory / "record.json") == record
+        assert record.pruning.unpruned.parameters == 61_746
+        assert record.pruning.unpruned.multiply_adds == 416_520
+        assert record.pruning.inference_milliseconds > 0
+    sizes = [(r.parameters, r.pruning.multiply_adds) for r in records]
+    before = records[0].pruning.unpruned
+    assert sizes[0] == (before.parameters, before.multiply_adds)
+    for larger, smaller in itertools.pairwise(sizes):
+        assert larger[0] > smaller[0]
+        assert larger[1] > smaller[1]
     # 6, 16 and 120 filters
     assert [len(f) for f in read_filters(runs[1]).values()] == [4, 11, 84]
     assert [len(f) for f in read_filters(runs[2]).values()] == [2, 6, 48]
@@ -141,7 +146,7 @@ def test_a_pruned_network_is_rebuilt_from_its_directory_alone(make_chain, tmp_pa
     shutil.copytree(runs[2].directory, alone)
     shutil.rmtree(tmp_path / "runs")
     network = load_run(alone).network
-    assert sum(p.numel() for p in network.parameters()) == records[2]["parameters"]
+    assert sum(p.numel() for p in network.parameters()) == records[2].parameters
     now, recorded, _ = evaluate(alone)
     assert now == recorded
 
@@ -163,7 +168,7 @@ def test_a_run_that_diverges_ends_the_chain(make_chain):
         "activation=slaf", "optim=sgd", "optim.weights.lr=1e6", "optim.gradient_clip_norm=null"
     )
     records = fit_chain(runs)
-    assert [r["status"] for r in records] == ["diverged"]
+    assert [r.status for r in records] == ["diverged"]
     assert not runs[1].directory.exists()
 
 

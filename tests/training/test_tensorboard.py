@@ -27,7 +27,7 @@ def test_curves_coefficients_figures_and_hyperparameters_are_written(tiny_run):
     found = events(run)
     accuracy = [(e.step, e.value) for e in found.Scalars("accuracy/test")]
     assert accuracy == [
-        (i + 1, pytest.approx(v)) for i, v in enumerate(record["test_accuracy_per_epoch"])
+        (i + 1, pytest.approx(v)) for i, v in enumerate(record.test_accuracy_per_epoch)
     ]
     assert [e.step for e in found.Scalars("loss/train")] == [1, 2]
     coefficients = [t for t in found.Tags()["scalars"] if t.startswith("parameters_of_layer_")]
@@ -88,7 +88,7 @@ def status(found):
 
 def test_a_diverged_run_is_a_failure_in_the_hyperparameters(tiny_run):
     run = tiny_run("activation=slaf", "optim.weights.lr=1000")
-    assert fit(run)["status"] == "diverged"
+    assert fit(run).status == "diverged"
     assert status(events(run)) == "STATUS_FAILURE"
 
 
