@@ -60,7 +60,7 @@ def _node(hint: Any, declared: dataclasses.Field[Any]) -> tuple[Any, Any]:
         return dict[str, Any], dataclasses.field(default_factory=make)
     if dataclasses.is_dataclass(hint):
         return hint, dataclasses.field(default_factory=typing.cast(type, hint))
-    return hint, dataclasses.field(default=declared.default)
+    return hint, dataclasses.field(default_factory=lambda: default(declared))
 
 
 def parse(settings: DictConfig | Mapping[str, Any]) -> Config:

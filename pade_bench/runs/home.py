@@ -56,6 +56,7 @@ PLACE_SETTINGS = (
     "data.root",
     "data.workers",
 )
+_NOT_SHAPING = ("hydra.", *(f"{key}." for key in PLACE_SETTINGS))  # loggers have settings
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,7 @@ def shaping_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in settings.items()
-        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
+        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith(_NOT_SHAPING)
     }
 
 

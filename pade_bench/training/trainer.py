@@ -19,6 +19,7 @@ from pade_bench.errors import ConfigurationError
 from pade_bench.runs.home import Run
 from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast
 from pade_bench.training.console import PrintEpochs
+from pade_bench.training.loggers import LogEpochs
 from pade_bench.training.optimizers import can_be_captured
 from pade_bench.training.tensorboard import TensorBoard
 
@@ -45,6 +46,7 @@ def make_trainer(run: Run, initial: nn.Module, graphed: bool = False) -> pl.Trai
     if rank(run) == 0:
         callbacks = [
             TensorBoard(run, initial),
+            LogEpochs(run),
             *callbacks,
             RichProgressBar() if on_terminal else PrintEpochs(),
         ]
