@@ -68,6 +68,8 @@ class Run:
     config: Config = field(repr=False)
     changes: dict[str, Any] = field(default_factory=dict)
     trust: tuple[str, ...] | None = None  # of a stored configuration: see config.targets.locate
+    # The options and overrides that described it, as they were typed.
+    command: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def of(cls, composed: Composed) -> Run:
@@ -82,7 +84,9 @@ class Run:
             digest(_differences(historic(settings), historic(standard)))[:8] if changes else "",
             _pruned_share(config) or 0.0,
         )
-        return cls(Path(config.runs_dir) / home.path(), names, config, changes)
+        return cls(
+            Path(config.runs_dir) / home.path(), names, config, changes, command=composed.command
+        )
 
     @property
     def pruned_share(self) -> float | None:
