@@ -23,6 +23,7 @@ LAYERS = (
     "functional",
     "activations",
     "models",
+    "gpu_check",
     "data",
     "training",
     "sweeps",
