@@ -97,7 +97,7 @@ def make_record(
     if pruned_share is not None:
         pruning = Pruning(
             pruned_share, multiply_adds, inference_milliseconds, inference_images=256,
-            unpruned=Costs(61_706, 400_000, 5.0),
+            unpruned=Costs(61_706, 400_000, 5.0), inference_error=0.01,
         )  # fmt: skip
     record = Record(
         **facts(experiment, activation, seed, changes or {}, config_changes),

@@ -46,6 +46,9 @@ class Provenance:
         )
 
 
+MOST_INFERENCE_ERROR = 0.1  # with which a ratio of times is shown
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a network costs: its parameters, the multiply-adds of one image, and the time."""
@@ -66,6 +69,8 @@ class Pruning:
         inference_images: how many images are timed together.
         unpruned: ``parameters``, ``multiply_adds`` and ``inference_milliseconds`` of the network
             before any pruning; the two are timed in turns.
+        inference_error: by how much the ratio of the two times may be wrong, as a share of it: half
+            of its 95 % interval. ``None``: not known, as in 0.1.
     """
 
     pruned_share: float
@@ -73,6 +78,7 @@ class Pruning:
     inference_milliseconds: float
     inference_images: int
     unpruned: Costs
+    inference_error: float | None = None
 
     @classmethod
     def from_values(cls, values: Values) -> Pruning | None:
@@ -90,11 +96,17 @@ class Pruning:
                 before.positive("multiply_adds"),
                 before.positive("inference_milliseconds"),
             ),
+            values.optional("inference_error", float),
         )
 
     @property
-    def inference_share(self) -> float:
-        """The time as a share of that of the unpruned network."""
+    def inference_share(self) -> float | None:
+        """The time as a share of that of the unpruned network, ``None`` if that is not known well.
+
+        A busy machine has been seen to make a network with half of its filters ten times as fast.
+        """
+        if self.inference_error is None or not self.inference_error <= MOST_INFERENCE_ERROR:
+            return None
         return self.inference_milliseconds / self.unpruned.inference_milliseconds
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,9 +20,9 @@ from pade_bench.runs.files import MOST_BYTES_OF_JSON, parse_json, read_file, wri
 from pade_bench.runs.home import Run
 from pade_bench.runs.record_parts import Costs, Pruning
 
-# Each network is timed so often and so long: small ones are done in a millisecond, and a machine
-# that does other things for a moment must not decide.
-_TIMED_ROUNDS, _TIMED_SECONDS = 7, 0.1
+# The two networks are timed in turns, at least so often, until their ratio is known so well, or for
+# so long: a machine that does other things for a moment must not decide.
+_LEAST_ROUNDS, _GOOD_ERROR, _MOST_SECONDS = 7, 0.02, 5.0
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,17 @@ def costs(
     """
     networks = {"pruned": classifier.eval(), "unpruned": unpruned.to(images.device).eval()}
     times: dict[str, list[float]] = {name: [] for name in networks}
-    end = time.perf_counter() + 2 * _TIMED_SECONDS
-    while len(times["unpruned"]) <= _TIMED_ROUNDS or time.perf_counter() < end:
+    error, end = math.inf, time.perf_counter() + _MOST_SECONDS
+    while len(times["unpruned"]) <= _LEAST_ROUNDS or (
+        error > _GOOD_ERROR and time.perf_counter() < end
+    ):
         for name, network in networks.items():
             start = time.perf_counter()
             network(images)
             if images.is_cuda:
                 torch.cuda.synchronize()
             times[name].append(1000 * (time.perf_counter() - start))
+        error = error_of_ratio(*(measured[1:] for measured in times.values()))
     found = {
         name: Costs(
             parameters=sum(p.numel() for p in network.parameters()),
@@ -134,4 +139,25 @@ def costs(
         found["pruned"].inference_milliseconds,
         inference_images=len(images),
         unpruned=found["unpruned"],
+        inference_error=error,
     )
+
+
+def error_of_ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return by how much the ratio of two medians may be wrong, as a share of it.
+
+    Half of an interval that holds the ratio with at least 95 %: each median lies between two of the
+    sorted values, whose numbers the binomial distribution gives; infinity for fewer than six.
+    """
+    (a_low, a_high), (b_low, b_high) = (_around_median(values) for values in (a, b))
+    ratio = statistics.median(a) / statistics.median(b) if a and b else 1.0
+    return (a_high / b_low - a_low / b_high) / (2 * ratio)
+
+
+def _around_median(values: Sequence[float]) -> tuple[float, float]:
+    n = len(values)
+    if n < 6:  # even the smallest and the largest are not on both sides with 95 %
+        return 1.0, math.inf
+    reach = 0.98 * math.sqrt(n)  # 1.96 standard deviations of Binomial(n, 1/2)
+    ordered = sorted(values)
+    return ordered[math.floor(n / 2 - reach)], ordered[math.ceil(n / 2 + reach) - 1]

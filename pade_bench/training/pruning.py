@@ -100,7 +100,9 @@ def summary(records: Sequence[Record]) -> str:
                 "diverged" if accuracy is None else f"{accuracy:.2f} %",
                 f"{record.parameters:,} ({record.parameters / before.parameters:.0%})",
                 f"{pruning.multiply_adds:,} ({pruning.multiply_adds / before.multiply_adds:.0%})",
-                f"{pruning.inference_milliseconds:.1f} ms ({pruning.inference_share:.0%})",
+                "–"
+                if (share := pruning.inference_share) is None
+                else f"{pruning.inference_milliseconds:.1f} ms ({share:.0%})",
             ]
         )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -1,9 +1,12 @@
 """The lottery-ticket experiment as a chain of runs."""
 
+import dataclasses
 import itertools
 import json
+import math
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,9 +14,10 @@ from pade_bench import load_run
 from pade_bench.errors import ConfigurationError, RunError
 from pade_bench.evaluate import evaluate
 from pade_bench.runs.record import Record
+from pade_bench.runs.record_parts import Costs, Pruning
 from pade_bench.training.fit import make_classifier
 from pade_bench.training.module import Classifier
-from pade_bench.training.pruned import Pruned, read_filters
+from pade_bench.training.pruned import Pruned, error_of_ratio, read_filters
 from pade_bench.training.pruning import fit_chain
 
 SHORT = ("experiment=prune_digits_lenet", "trainer.max_epochs=2", "prune.shares=[30,60]")
@@ -43,6 +47,7 @@ def test_each_run_has_a_home_and_a_record_of_a_smaller_network(make_chain):
         assert record.pruning.unpruned.parameters == 61_746
         assert record.pruning.unpruned.multiply_adds == 416_520
         assert record.pruning.inference_milliseconds > 0
+        assert record.pruning.inference_error > 0
     sizes = [(r.parameters, r.pruning.multiply_adds) for r in records]
     before = records[0].pruning.unpruned
     assert sizes[0] == (before.parameters, before.multiply_adds)
@@ -183,3 +188,31 @@ def test_maxout_is_refused(make_chain):
 def test_how_it_is_pruned_makes_no_other_run_of_the_unpruned_network(settings, make_chain):
     assert make_chain(*settings)[0].directory == make_chain()[0].directory
     assert (make_chain(*settings)[1].directory == make_chain()[1].directory) == (not settings)
+
+
+def test_the_error_of_a_ratio_is_that_of_the_medians():
+    steady = [2.0 + 0.01 * (i % 5) for i in range(100)]
+    # Now and then the machine does something else.
+    disturbed = [9.0 if i % 7 == 0 else 4 * value for i, value in enumerate(steady)]
+    assert error_of_ratio(steady, steady) < 0.01
+    assert error_of_ratio(disturbed, steady) < 0.02
+    wild = [1.0 + 9 * (i % 2) for i in range(100)]
+    assert error_of_ratio(wild, steady) > 0.5
+    assert error_of_ratio(steady[:5], steady[:5]) == math.inf
+
+
+def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        a, b = random.lognormal(0.5, 0.2, 15), random.lognormal(0, 0.2, 15)
+        ratio = np.median(a) / np.median(b)
+        held += abs(ratio - np.exp(0.5)) <= error_of_ratio([*a], [*b]) * ratio
+    assert held >= 0.95 * 400
+
+
+def test_a_time_that_is_not_known_well_is_not_shown():
+    steady = Pruning(30, 1000.0, 4.0, 64, Costs(10, 2000.0, 5.0), inference_error=0.02)
+    assert steady.inference_share == 0.8
+    for error in (None, 0.3):
+        assert dataclasses.replace(steady, inference_error=error).inference_share is None

@@ -28,7 +28,8 @@ def pruning_table(groups: Sequence[Group]) -> Table | None:
         summary = g.summary()
         expected = len({r.seed for o in pruned if o.experiment == g.experiment for r in o.runs})
         first = g.runs[0]
-        inference = summarize(r.inference_share for r in g.finished)
+        shares = [r.inference_share for r in g.finished if r.inference_share is not None]
+        inference = summarize(shares) if shares else None
         table.rows.append([
             Cell(g.title), Cell(g.label), Cell(f"{g.pruned_share:g} %"),
             *accuracy_cells(g, summary, expected), seconds_cell(g),
@@ -49,6 +50,7 @@ def pruning_table(groups: Sequence[Group]) -> Table | None:
     table.notes = [
         "Accuracy in percent: mean ± sample standard deviation over seeds. s/epoch: the median "
         "time of an epoch in seconds. Inference time: of that of the unpruned network, both "
-        "measured in turns at the end of each run; the mean over seeds."
+        "measured in turns at the end of each run; the mean over the seeds for which it is known "
+        "within 10 %."
     ]
     return table
