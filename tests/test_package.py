@@ -31,6 +31,7 @@ LAYERS = (
     "compare",
     "dashboard",
     "evaluate",
+    "certify",
     "__main__",
 )
 WITHOUT_TORCH = ("__init__", "__main__", "errors", "config", "runs", "report", "sweeps", "status",
