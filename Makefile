@@ -59,8 +59,8 @@ bench: dev  ## time activations against ReLU; writes benchmarks/
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_training.py | tee benchmarks/training.md
 
-gpu-check: setup  ## check the CUDA kernels on this machine's GPU and measure their bandwidth
-	$(BIN)/python scripts/gpu_check.py
+gpu-check: setup  ## check kernels and time training steps on this machine's GPU, in six minutes; GPU_CHECK="--data DIR" adds options
+	$(BIN)/python scripts/gpu_check.py $(GPU_CHECK)
 
 lint: dev  ## check style, formatting and types
 	$(BIN)/ruff check .

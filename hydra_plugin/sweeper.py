@@ -17,7 +17,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from pade_bench.config.compose import Composed, compose, search_path
+from pade_bench.config.compose import Composed, command_options, compose, search_path
 from pade_bench.config.fields import flatten, to_plain
 from pade_bench.config.schema import parse_seed
 from pade_bench.errors import ConfigurationError, SweepError
@@ -107,7 +107,7 @@ class PadeBenchSweeper(Sweeper):
         """Hand jobs to the launcher; launch anew what is left where it gave up itself."""
         assert self.config is not None
         assert self.hydra_context is not None
-        options = _options(self.config)
+        options = command_options(self.config.hydra)
         for _ in range(_LAUNCHES):
             if not jobs or isolated.stopped(logs):
                 return
@@ -196,13 +196,3 @@ def _values(override: Override) -> list[str]:
             f"{override.input_line}: a sweep needs single values, such as {key}=0.1,0.2."
         )
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
-
-
-def _options(config: DictConfig) -> list[str]:
-    """Return what a job's command line needs for the same configuration files as this one."""
-    folders = [
-        f"--config-dir={source.path}"
-        for source in config.hydra.runtime.config_sources
-        if source.provider == "command-line"
-    ]
-    return folders + search_path(config.hydra)

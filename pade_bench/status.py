@@ -146,7 +146,7 @@ def summary(cells: Sequence[CellStatus]) -> str:
     unknown = sum(cell.unknown for cell in cells)
     text = f"{count(todo, 'run')} to do" if todo else "nothing left to do"
     if todo > unknown:
-        text += f": {total / 3600:.2f} h one after another, by measured epochs"
+        text += f": {duration(total)} one after another, by measured epochs"
     if unknown:
         text += f"; for {unknown} there is no measured epoch yet"
     return text

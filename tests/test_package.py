@@ -24,6 +24,7 @@ LAYERS = (
     "activations",
     "bounds",
     "models",
+    "gpu_check",
     "data",
     "training",
     "sweeps",

@@ -59,7 +59,7 @@ def test_what_remains_is_counted_by_measured_epochs(runs):
     runs.finish("mnist_lenet", "pau", 2)  # a seed that relu lacks: ten to go
     assert cells(runs)["ReLU"].remaining_seconds == 6 * 2.0 + 10 * 2.0
     assert cells(runs)["PAU"].remaining_seconds == 2 * 10 * 2.0
-    assert summary(list(cells(runs).values())).startswith("4 runs to do: 0.02 h")
+    assert summary(list(cells(runs).values())).startswith("4 runs to do: 1 min")
 
 
 def test_a_running_run_says_when_it_will_be_done(runs, hold):

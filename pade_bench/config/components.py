@@ -129,10 +129,13 @@ def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
     taken: dict[str, Any] = {}
     for function in functions:
         try:
-            hints = typing.get_type_hints(function)
             parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError, NameError):  # of a class that is not written in Python
+        except (TypeError, ValueError):  # of a class that is not written in Python
             return taken, True
+        try:
+            hints = typing.get_type_hints(function)
+        except (TypeError, NameError):  # one of them names what only type checkers import
+            hints = {p.name: p.annotation for p in parameters if isinstance(p.annotation, type)}
         for p in parameters:
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
                 taken.setdefault(p.name, hints.get(p.name, Any))

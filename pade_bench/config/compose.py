@@ -60,7 +60,7 @@ def _node(hint: Any, declared: dataclasses.Field[Any]) -> tuple[Any, Any]:
         return dict[str, Any], dataclasses.field(default_factory=make)
     if dataclasses.is_dataclass(hint):
         return hint, dataclasses.field(default_factory=typing.cast(type, hint))
-    return hint, dataclasses.field(default=declared.default)
+    return hint, dataclasses.field(default_factory=lambda: default(declared))
 
 
 def parse(settings: DictConfig | Mapping[str, Any]) -> Config:
@@ -88,11 +88,13 @@ class Composed:
         unchanged: the same experiment and activation with no other setting changed: the settings in
             which the two differ name the run.
         names: the chosen ``experiment``, ``data``, ``model`` and ``activation``.
+        command: the options and overrides that described it, as they were typed.
     """
 
     config: Config
     unchanged: Config
     names: dict[str, str]
+    command: tuple[str, ...] = ()
 
 
 def compose(overrides: Sequence[str]) -> Composed:
@@ -125,7 +127,18 @@ def composed(config: DictConfig, hydra_settings: DictConfig | HydraConf) -> Comp
         _check_setting_of_hydra(hydra_settings, override)
     if not set(hydra_settings.overrides.task) <= set(standard):
         unchanged = parse(hydra.compose("config", [*search_path(hydra_settings), *standard]))
-    return Composed(found, unchanged, names)
+    command = (*command_options(hydra_settings), *hydra_settings.overrides.task)
+    return Composed(found, unchanged, names, command)
+
+
+def command_options(hydra_settings: DictConfig | HydraConf) -> list[str]:
+    """Return what a command line needs for the same configuration files as this one."""
+    folders = [
+        f"--config-dir={source.path}"
+        for source in hydra_settings.runtime.config_sources
+        if source.provider == "command-line"
+    ]
+    return folders + search_path(hydra_settings)
 
 
 def search_path(hydra_settings: DictConfig | HydraConf) -> list[str]:

@@ -98,7 +98,8 @@ class Config:
 
     ``data``, ``model``, ``activation`` and ``optim`` name a class or function and its arguments: a
     data module of ``pade_bench.data``, a callable that takes ``activation, in_channels,
-    num_classes``, a module, and an optimizer. The rest are settings of our own.
+    num_classes``, a module, and an optimizer; so does each entry of ``logger``, one of Lightning's.
+    The rest are settings of our own.
     """
 
     data: Component
@@ -107,6 +108,7 @@ class Config:
     optim: OptimConfig
     trainer: TrainerConfig
     prune: PruneConfig
+    logger: dict[str, Any] = setting(dict, place=True)
     seed: int = setting(0, Range(lambda v: 0 <= v < 2**32, "a whole number from 0 to 2^32 - 1"))
     runs_dir: str = setting("runs", place=True)
     restart: bool = setting(False, place=True)

@@ -23,6 +23,7 @@ _KINDS = {
     "data": "a class of pade_bench.data.ImageDataModule",
     "optim": "a class of torch.optim.Optimizer",
     "schedule": "a class of torch.optim.lr_scheduler.LRScheduler",
+    "logger": "a class of pytorch_lightning.loggers.Logger",
 }
 
 
@@ -30,8 +31,8 @@ def locate(group: str, target: object, base: type, trust: Iterable[str] | None =
     """Return the object that ``group._target_`` names, ``package.module.Name``.
 
     Args:
-        group: where it stands: ``activation``, ``model``, ``data``, ``optim``, or a ``schedule`` in
-            a group of parameters.
+        group: where it stands: ``activation``, ``model``, ``data``, ``optim``, a ``schedule`` in a
+            group of parameters, or a name within ``logger``.
         target: the name.
         base: the class of which it must be one; for a model, a function may stand for it.
         trust: further packages of which it may be, if it comes from a stored configuration; None
@@ -61,8 +62,9 @@ def locate(group: str, target: object, base: type, trust: Iterable[str] | None =
     found = getattr(module, name)
     is_function = group == "model" and inspect.isfunction(found)
     if not (is_function or (inspect.isclass(found) and issubclass(found, base))):
+        first, last = group.partition(".")[0], group.rpartition(".")[2]
         raise ConfigurationError(
-            f"{group}._target_={target} is not {_KINDS[group.rpartition('.')[2]]}."
+            f"{group}._target_={target} is not {_KINDS.get(last) or _KINDS[first]}."
         )
     if trust is not None:
         require_trusted(group, f"{found.__module__}.{found.__qualname__}", trust)

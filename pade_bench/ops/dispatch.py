@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from pade_bench.ops import inductor, node, operators, reference
+from pade_bench.ops import distributed, inductor, node, operators, reference
 from pade_bench.ops.unit import Unit, check
 
 _functorch_level, _tracing_state = (
@@ -68,6 +68,8 @@ def _apply_direct(x: Tensor, *rest: Any) -> Tensor:
     check(x, unit)
     if not _is_extraordinary(x, unit.numerator, unit.denominator):
         return _Node.apply(x, *rest)
+    if type(x).__module__.startswith("torch.distributed.tensor"):
+        return distributed.apply(x, unit)
     if _knows_operators(x):
         return torch.ops.pade_bench.pau(x, *rest)
     if x.is_nested:

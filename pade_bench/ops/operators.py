@@ -76,8 +76,11 @@ def _differentiate_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     inputs, needed = kept(ctx), ctx.needs_input_grad[:4]
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        outputs = formula_gradients(*inputs)
-    wanted = [tensor for tensor, need in zip(inputs, needed, strict=False) if need]
+        # Aliases: grad may depend on x and the coefficients by way of what follows in the network,
+        # and that is not this node's to differentiate.
+        variables = [tensor.view_as(tensor) for tensor in inputs[:4]]
+        outputs = formula_gradients(*variables, *inputs[4:])
+    wanted = [tensor for tensor, need in zip(variables, needed, strict=True) if need]
     found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=create_graph))
     return (*(next(found) if need else None for need in needed), None, None, None)
 

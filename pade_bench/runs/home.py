@@ -56,6 +56,7 @@ PLACE_SETTINGS = (
     "data.root",
     "data.workers",
 )
+_NOT_SHAPING = ("hydra.", *(f"{key}." for key in PLACE_SETTINGS))  # loggers have settings
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Run:
     config: Config = field(repr=False)
     changes: dict[str, Any] = field(default_factory=dict)
     trust: tuple[str, ...] | None = None  # of a stored configuration: see config.targets.locate
+    # The options and overrides that described it, as they were typed.
+    command: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def of(cls, composed: Composed) -> Run:
@@ -81,7 +84,9 @@ class Run:
             digest(_differences(historic(settings), historic(standard)))[:8] if changes else "",
             _pruned_share(config) or 0.0,
         )
-        return cls(Path(config.runs_dir) / home.path(), names, config, changes)
+        return cls(
+            Path(config.runs_dir) / home.path(), names, config, changes, command=composed.command
+        )
 
     @property
     def pruned_share(self) -> float | None:
@@ -299,7 +304,7 @@ def shaping_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in settings.items()
-        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith("hydra.")
+        if key not in PLACE_SETTINGS and key != "seed" and not key.startswith(_NOT_SHAPING)
     }
 
 

@@ -140,13 +140,13 @@ def listing(states: Sequence[JobState]) -> str:
 
 
 def summary(states: Sequence[JobState]) -> str:
-    """Return how many jobs there are of each state, and the hours that are left."""
+    """Return how many jobs there are of each state, and the time that is left."""
     counts = Counter(s.state for s in states)
     text = f"{len(states)} job{'s' * (len(states) != 1)}: "
     text += ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name])
     left = [s.seconds_left for s in states if s.state not in DONE]
     if known := [seconds for seconds in left if seconds is not None]:
-        text += f"; {sum(known) / 3600:.2f} h left one after another, by measured epochs"
+        text += f"; {duration(sum(known))} left one after another, by measured epochs"
     if unknown := len(left) - len(known):
         text += f"; for {unknown} there is no measured epoch yet"
     return text

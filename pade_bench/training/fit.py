@@ -23,7 +23,7 @@ from pade_bench.runs.record import DIVERGED, FINISHED, Record
 from pade_bench.runs.record_parts import Images, Pruning
 from pade_bench.training.checkpoint_content import check_origin, check_progress, check_weights
 from pade_bench.training.checkpoints import SaveLast, newest_checkpoint
-from pade_bench.training.console import print_summary
+from pade_bench.training.console import print_start, print_summary
 from pade_bench.training.graphed import GraphedClassifier
 from pade_bench.training.learned import measure
 from pade_bench.training.module import Classifier
@@ -32,6 +32,7 @@ from pade_bench.training.pruned import Pruned, costs, keep, prune, read_filters
 from pade_bench.training.trainer import (
     autocast,
     check_devices,
+    describe_device,
     make_trainer,
     rank,
     set_numerics,
@@ -77,6 +78,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> Record:
         if record is None:
             if pruned:
                 keep(run, pruned.filters)
+            print_start(run, _count(classifier.network), describe_device(run.config))
             classifier = _train(run, classifier, initial, data, pruned)
             record = _keep(run, classifier, initial, data)
     print_summary(run, record)

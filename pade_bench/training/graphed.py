@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from pade_bench.data.loader import Chunk
-from pade_bench.training.graph import CudaCapture, Replayed
+from pade_bench.ops.graph import CudaCapture, Replayed
 from pade_bench.training.module import Classifier
 
 
@@ -51,9 +51,13 @@ class GraphedClassifier(Classifier):
         super().on_train_start()
         (self._optimizer,) = self.trainer.optimizers
         capture = CudaCapture(self.device)
-        self._train = Replayed(self._step, "a training step", self._changed_by_step, capture)
+        self._train = Replayed(
+            self._step, "trainer.cuda_graph: a training step", self._changed_by_step, capture
+        )
         tested = [self._correct, self._test_loss_sum]
-        self._test = Replayed(self._count, "the test of a batch", lambda: tested, capture)
+        self._test = Replayed(
+            self._count, "trainer.cuda_graph: the test of a batch", lambda: tested, capture
+        )
         self._left: list[tuple[Tensor, Tensor]] = []  # batches of the step that is not complete yet
         loop = self.trainer.fit_loop.epoch_loop
         # A run may have been begun without graphs; each way of training has a counter of its own.

@@ -13,6 +13,7 @@ from pade_bench.data import ImageDataModule
 from pade_bench.errors import ConfigurationError
 from pade_bench.runs.home import Run
 from pade_bench.training.fit import make_data, make_network
+from pade_bench.training.loggers import make_loggers
 from pade_bench.training.optimizers import make_optimizer
 from pade_bench.training.pruning import check_chain
 
@@ -31,7 +32,16 @@ def check(jobs: Iterable[Sequence[Run]]) -> None:
     checked: set[str] = set()
     for runs in jobs:
         config = runs[-1].config
-        settings = repr([config.data, config.model, config.activation, config.optim, config.prune])
+        settings = repr(
+            [
+                config.data,
+                config.model,
+                config.activation,
+                config.optim,
+                config.prune,
+                config.logger,
+            ]
+        )
         if settings not in checked:
             _check(runs)
             checked.add(settings)
@@ -45,6 +55,7 @@ def _check(runs: Sequence[Run]) -> None:
     with torch.device("meta"):
         network = make_network(run, factory, data)
     _check_shapes(run.config.model.target, network, data)
+    make_loggers(run, dry=True)
     make_optimizer(network, run.config.optim, run.config.trainer.max_epochs)
     if run.pruned_share is not None:
         check_chain(runs)

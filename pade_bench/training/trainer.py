@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
@@ -18,8 +18,10 @@ from pade_bench.config.schema import Config, TrainerConfig
 from pade_bench.errors import ConfigurationError
 from pade_bench.runs.home import Run
 from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast
-from pade_bench.training.console import PrintEpochs
+from pade_bench.training.console import PrintEpochs, ShowProgress
+from pade_bench.training.loggers import LogEpochs
 from pade_bench.training.optimizers import can_be_captured
+from pade_bench.training.provenance import device_name
 from pade_bench.training.tensorboard import TensorBoard
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -45,8 +47,9 @@ def make_trainer(run: Run, initial: nn.Module, graphed: bool = False) -> pl.Trai
     if rank(run) == 0:
         callbacks = [
             TensorBoard(run, initial),
+            LogEpochs(run),
             *callbacks,
-            RichProgressBar() if on_terminal else PrintEpochs(),
+            ShowProgress() if on_terminal else PrintEpochs(),
         ]
     plugins: list[Any] = [AtomicCheckpointIO(run)]
     if SLURMEnvironment.detect():
@@ -67,7 +70,7 @@ def make_trainer(run: Run, initial: nn.Module, graphed: bool = False) -> pl.Trai
         logger=False,
         callbacks=callbacks,
         plugins=plugins,
-        enable_progress_bar=on_terminal,
+        enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=True,
         num_sanity_val_steps=0,
@@ -114,6 +117,19 @@ def graph_obstacle(config: Config) -> str | None:
     if not can_be_captured(config.optim):
         return f"{config.optim.target} may compute on the CPU what differs between steps"
     return None
+
+
+def describe_device(settings: Config) -> str:
+    """Return the name of what the run trains on, and whether its steps are CUDA graphs."""
+    config = settings.trainer
+    on_gpu = _accelerator(config) == "cuda"
+    name = device_name(torch.device("cuda" if on_gpu else "cpu"))
+    name = f"{config.devices * config.num_nodes} × {name}" if config.strategy == "ddp" else name
+    if uses_graphs(settings):
+        return f"{name}, each step as one CUDA graph"
+    if on_gpu and config.cuda_graph is not False:
+        return f"{name}, without CUDA graphs: {graph_obstacle(settings)}"
+    return name
 
 
 def check_devices(settings: Config) -> None:

@@ -74,6 +74,19 @@ def test_noisy_gradients_match_finite_differences_twice():
     assert torch.autograd.gradgradcheck(noisy, leaves(6))
 
 
+def test_gradients_of_gradients_pass_through_several_units():
+    first, second, x = PAU().double(), PAU(init="gelu").double(), leaves(6)[0]
+    parameters = (*first.parameters(), *second.parameters())
+
+    def chain(x, *coefficients):
+        return functional.pau(functional.pau(x, *coefficients[:2]).sin(), *coefficients[2:])
+
+    assert torch.autograd.gradgradcheck(chain, (x, *parameters))
+    y = second(first(x).sin()).sum()
+    (slope,) = torch.autograd.grad(y, x, create_graph=True)
+    slope.square().sum().backward()  # a gradient penalty
+
+
 def test_third_derivative_matches_the_reference():
     def third(unit):
         x, a, b = leaves(6)

@@ -72,6 +72,7 @@ PLACES = {
     "data.root": "other", "data.workers": 3, "trainer.accelerator": "cpu",
     "trainer.progress_bar": False, "trainer.cuda_graph": False, "restart": True, "dry_run": True,
     "fail_fast": True,
+    "logger": {"csv": {"_target_": "pade_bench.training.loggers.CSVLogger"}},
 }  # fmt: skip
 
 

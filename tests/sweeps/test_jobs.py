@@ -97,7 +97,7 @@ def test_the_listing_says_what_each_job_does_and_what_is_left(make_job):
         ["interrupted", "digits_lenet/pau/seed1", "28/30", "4", "s"],
         ["missing", "digits_lenet/pau/seed2", "0/30", "30", "min"],
     ]
-    left = "0.50 h left one after another, by measured epochs"
+    left = "30 min left one after another, by measured epochs"
     assert summary(found) == f"3 jobs: 1 finished, 1 interrupted, 1 missing; {left}"
 
 

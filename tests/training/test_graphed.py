@@ -59,7 +59,7 @@ class Recorded:
 
 
 class PlainCapture:
-    """Stands for :class:`pade_bench.training.graph.CudaCapture`."""
+    """Stands for :class:`pade_bench.ops.graph.CudaCapture`."""
 
     classifier = None
     last = None

@@ -153,6 +153,7 @@ class Replayed:
         self.recorded: Any = None  # the same, while the graph was recorded
         self.graph: Graph | None = None
         self.inputs: list[Tensor] = []
+        self.reason: str | None = None  # why there can be no graph
 
     def __call__(self, *inputs: Tensor) -> None:
         if self.capture is None:
@@ -172,8 +173,8 @@ class Replayed:
             self._record(self.capture)
         except RuntimeError as error:
             self.capture = self.graph = None
-            reason = _first_line(error)
-            print(f"trainer.cuda_graph: {self.what} is not one CUDA graph: {reason}", flush=True)
+            self.reason = _first_line(error)
+            print(f"{self.what} is not one CUDA graph: {self.reason}", flush=True)
             self.function(*inputs)
 
     def _record(self, capture: Capture) -> None:

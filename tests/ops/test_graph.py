@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pade_bench.training.graph import CudaCapture
+from pade_bench.ops.graph import CudaCapture
 
 
 class Machine:
