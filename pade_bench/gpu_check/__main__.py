@@ -27,7 +27,7 @@ from pade_bench import __version__
 from pade_bench.gpu_check import commands, kernels, networks, units
 from pade_bench.gpu_check.outcome import Part, markdown, plain, run
 
-LIMIT = 300.0  # seconds after which no part begins, so that all end within six minutes
+LIMIT = 260.0  # seconds after which no part begins, so that all end within six minutes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -110,6 +110,7 @@ def plain(machine: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> dict[s
                 "error": outcome.error,
                 "checks": [check._asdict() for check in outcome.checks],
                 "table": outcome.table,
+                "notes": outcome.notes,
             }
             for name, outcome in outcomes.items()
         },
