@@ -17,7 +17,7 @@
 #include <immintrin.h>
 #endif
 
-#include "pau_math.h"
+#include "pau_noise.h"
 
 namespace {
 
@@ -99,7 +99,7 @@ struct Float16 {
 template <class T>
 struct Unit {
     T a[M + 1], b[N];
-    pau::NoiseKey key;
+    pau::NoiseState noise_state;
     T alpha;
 };
 
@@ -157,33 +157,29 @@ PAU_HD Cells low_product(Cells w, uint32_t multiplier) {
 struct Noise {
     static constexpr int DRAWS = pau::draws(COUNT);
     static_assert(CHUNK % (2 * Cells::SIZE) == 0, "a chunk is a whole number of steps");
-    alignas(64) uint32_t words[DRAWS][4][CHUNK];
+    alignas(64) uint32_t words[DRAWS][2][CHUNK];  // an element has two words of a draw
+    struct Element {
+        pau::HalfDraw halves[DRAWS];
+    };
 
-    // first is a multiple of CHUNK, which divides 2^32: in the chunk only the index's low word
-    // moves.
-    void draw(uint64_t first, const pau::NoiseKey& key) {
+    // first is a multiple of CHUNK, which divides 2^32: in the chunk only the low word of a pair's
+    // number moves.
+    void draw(uint64_t first, const pau::NoiseState& state) {
         for (int d = 0; d < DRAWS; ++d) {
-            for (int i = 0; i < CHUNK; i += 2 * Cells::SIZE) {
-                Cells even = {Cells::Vector{} + (first + i)};
-                for (int lane = 0; lane < Cells::SIZE; ++lane) even.v[lane] += 2 * lane;
-                const Cells odd = {even.v + 1};
-                const auto e = pau::philox(even, uint32_t(first >> 32), key, d);
-                const auto o = pau::philox(odd, uint32_t(first >> 32), key, d);
-                interleave(e.w0, o.w0, words[d][0] + i);
-                interleave(e.w1, o.w1, words[d][1] + i);
-                interleave(e.w2, o.w2, words[d][2] + i);
-                interleave(e.w3, o.w3, words[d][3] + i);
+            Cells pairs = {Cells::Vector{} + first / 2};
+            for (int lane = 0; lane < Cells::SIZE; ++lane) pairs.v[lane] += lane;
+            for (int i = 0; i < CHUNK; i += 2 * Cells::SIZE, pairs.v += Cells::SIZE) {
+                const auto w = pau::philox(pairs, uint32_t(first >> 33), state, d);
+                interleave(w.w0, w.w2, words[d][0] + i);
+                interleave(w.w1, w.w3, words[d][1] + i);
             }
         }
     }
 
-    template <class T>
-    PAU_HD void factors(int i, T alpha, T* f) const {
-        pau::Words<uint32_t> drawn[DRAWS];
-        for (int d = 0; d < DRAWS; ++d) {
-            drawn[d] = {words[d][0][i], words[d][1][i], words[d][2][i], words[d][3][i]};
-        }
-        pau::factors<COUNT>(drawn, alpha, f);
+    PAU_HD Element element(int i) const {
+        Element drawn;
+        for (int d = 0; d < DRAWS; ++d) drawn.halves[d] = {words[d][0][i], words[d][1][i]};
+        return drawn;
     }
 
     static PAU_HD void interleave(Cells even, Cells odd, uint32_t* to) {
@@ -205,13 +201,12 @@ void forward_block(const typename S::Stored* x, typename S::Stored* y, int64_t n
         const int size = n - start < CHUNK ? int(n - start) : CHUNK;
         const T* xs = x_chunk.load(x + start, size);
         T* ys = y_chunk.target(y + start);
-        if constexpr (NOISY) noise.draw(first + start, u.key);
+        if constexpr (NOISY) noise.draw(first + start, u.noise_state);
 
         const auto element = [&](int i) __attribute__((always_inline)) {
             if constexpr (NOISY) {
-                T f[COUNT];
-                noise.factors(i, u.alpha, f);
-                return pau::noisy_value<M, N, F>(xs[i], u.a, u.b, f);
+                const auto drawn = noise.element(i);
+                return pau::noisy_value<M, N, F>(xs[i], u.a, u.b, drawn.halves, u.alpha);
             } else {
                 return pau::value<M, N, F>(xs[i], u.a, u.b);
             }
@@ -240,13 +235,13 @@ void backward_block(const typename S::Stored* x, const typename S::Stored* g,
         const T* xs = x_chunk.load(x + start, size);
         const T* gs = g_chunk.load(g + start, size);
         T* dxs = dx_chunk.target(dx + start);
-        if constexpr (NOISY) noise.draw(first + start, u.key);
+        if constexpr (NOISY) noise.draw(first + start, u.noise_state);
 
         T dps[CHUNK], dqs[CHUNK];
         const auto slopes = [&](int i) __attribute__((always_inline)) {
             if constexpr (NOISY) {
                 T f[COUNT];
-                noise.factors(i, u.alpha, f);
+                pau::factors<COUNT>(noise.element(i).halves, u.alpha, f);
                 return pau::noisy_slopes<M, N, F>(xs[i], gs[i], u.a, u.b, f, dps[i], dqs[i]);
             } else {
                 return pau::slopes<M, N, F>(xs[i], gs[i], u.a, u.b, dps[i], dqs[i]);
@@ -259,7 +254,7 @@ void backward_block(const typename S::Stored* x, const typename S::Stored* g,
             const auto add = [&](int j, T v, T w) { partial[j][lane] += v * w; };
             if constexpr (NOISY) {
                 T f[COUNT];
-                noise.factors(i, u.alpha, f);
+                pau::factors<COUNT>(noise.element(i).halves, u.alpha, f);
                 pau::noisy_coefficient_terms<M, N, F>(xs[i], dps[i], dqs[i], f, add);
             } else {
                 pau::coefficient_terms<M, N, F>(xs[i], dps[i], dqs[i], add);
@@ -316,7 +311,7 @@ Unit<T> unit(const void* a, const void* b, const int64_t* noise_state, double al
     memcpy(u.a, a, sizeof u.a);
     memcpy(u.b, b, sizeof u.b);
     if (noise_state) {
-        u.key = {(unsigned long long)noise_state[0], (unsigned long long)noise_state[1]};
+        u.noise_state = {(unsigned long long)noise_state[0], (unsigned long long)noise_state[1]};
         u.alpha = T(alpha);
     }
     return u;

@@ -19,7 +19,7 @@ from pade_bench.ops.build import load_library
 from pade_bench.ops.layout import in_layout_of
 from pade_bench.ops.unit import Unit, compute_dtype
 
-SOURCES = ("pau_cpu.cpp", "pau_math.h")
+SOURCES = ("pau_cpu.cpp", "pau_noise.h", "pau_math.h")
 # No -ffast-math: NaN, infinities and signed zeros come out as IEEE has them. The two -fno-… only
 # promise that nobody reads errno or the floating-point exception flags.
 FLAGS = [

@@ -37,10 +37,11 @@ class Grid(NamedTuple):
     most_packets: int
 
 
-FORWARD_GRID = Grid(512, 1)
-# A thread of the backward pass ends in shuffles, some 100 instructions for ten sums, which are lost
-# among the packets of a thread; the limit keeps a thread's sums short.
-BACKWARD_GRID = Grid(512, 8)
+# What a thread does once, reading the coefficients and in the backward pass some 100 instructions
+# of shuffles, is lost among its packets; the limit keeps its sums short. The forward pass without
+# noise has so little to do between waits for memory that more blocks serve it better.
+FORWARD_GRID = Grid(2048, 4)
+BACKWARD_GRID = Grid(512, 16)  # and of RPAU's forward pass
 
 # PAU_STORAGE and PAU_HEADER of pau.cu.
 STORAGE = {
@@ -62,16 +63,19 @@ def runtime() -> Runtime:
 
 
 @functools.cache
-def source() -> str:
-    """Return ``pau.cu`` with ``pau_math.h`` in its place.
+def source(name: str = "pau.cu") -> str:
+    """Return a file of ``kernels/`` with our headers in the place of their ``#include``.
 
     One text, because CuPy's cache of compiled kernels is keyed by the text and not by the headers.
     """
-    folder = files("pade_bench.kernels")
-    header = (folder / "pau_math.h").read_text(encoding="utf-8").replace("#pragma once\n", "\n")
-    before, after = (folder / "pau.cu").read_text(encoding="utf-8").split('#include "pau_math.h"\n')
-    line = before.count("\n") + 2
-    return f'{before}#line 1 "pau_math.h"\n{header}\n#line {line} "pau.cu"\n{after}'
+    text = (files("pade_bench.kernels") / name).read_text(encoding="utf-8")
+
+    def header(include: re.Match[str]) -> str:
+        line = text.count("\n", 0, include.end()) + 1
+        return f'#line 1 "{include[1]}"\n{source(include[1])}\n#line {line} "{name}"\n'
+
+    text = text.replace("#pragma once\n", "\n")
+    return re.sub(r'^#include "(\w+\.h)"\n', header, text, flags=re.MULTILINE)
 
 
 def compile_options(dtype: torch.dtype, m: int, n: int, form: str, noisy: bool) -> tuple[str, ...]:
@@ -79,6 +83,7 @@ def compile_options(dtype: torch.dtype, m: int, n: int, form: str, noisy: bool) 
     storage, header = STORAGE[dtype]
     return (
         "-std=c++17",
+        "--fmad=false",  # pau_math.h says what is to be fused
         f"-DPAU_STORAGE={storage}",
         *([f"-DPAU_HEADER={header}"] if header else []),
         f"-DPAU_M={m}",
@@ -142,12 +147,16 @@ def addresses(
     with cuda.stream(device):
         handles = [k.ptr for k in _kernels(cuda, device, dtype, m, n, form, noisy)]
         get_context(ctypes.byref(context))
-    grids = (THREADS, *FORWARD_GRID, *BACKWARD_GRID)
+    grids = (THREADS, *_forward_grid(noisy), *BACKWARD_GRID)
     return [*driver, context.value or 0, *handles, *grids]
 
 
 def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
+
+
+def _forward_grid(noisy: bool) -> Grid:
+    return BACKWARD_GRID if noisy else FORWARD_GRID
 
 
 def _blocks(x: Tensor, grid: Grid) -> int:
@@ -187,7 +196,7 @@ def forward(x: Tensor, unit: Unit) -> Tensor:
             cuda, device, x.dtype, a.numel() - 1, b.numel(), form, noise_state is not None
         )
         kernels.forward(
-            (_blocks(x, FORWARD_GRID),),
+            (_blocks(x, _forward_grid(noise_state is not None)),),
             (THREADS,),
             (x.data_ptr(), y.data_ptr(), count, a.data_ptr(), b.data_ptr(), state, float(noise)),
             stream=stream,

@@ -13,6 +13,10 @@ FORMS = ("abs_of_sum", "sum_of_abs", "unsafe")
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 MAX_DEGREE = 10
 
+# Raised whenever the kernels' results change in their bits; records and checkpoints hold it.
+# 2: RPAU draws six bits for a coefficient instead of twelve; on a GPU, PAU rounds less often.
+NUMERICS = 2
+
 
 class Unit(NamedTuple):
     """The coefficients of a Padé unit, the form of its denominator, and its noise.

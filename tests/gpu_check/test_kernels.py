@@ -38,7 +38,7 @@ def test_agreement_and_repetition_hold_on_the_emulator_and_fail_for_a_faulty_ker
     emulated()
     assert outcome(kernels.agreement, n=1003, small=(0, 1, 3)) == [True] * 5
     assert outcome(kernels.repetition, n=1003) == [True]
-    emulated(mutate=lambda code: code.replace("T t = -(dp *", "T t = (dp *"))
+    emulated(mutate=lambda code: code.replace("dq = -(dp *", "dq = (dp *"))
     # Of no element every result is right; and a wrong one is the same when repeated.
     assert outcome(kernels.agreement, n=1003, small=(0, 3)) == [False, False, True, False]
     assert outcome(kernels.repetition, n=1003) == [True]

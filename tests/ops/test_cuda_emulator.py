@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from emulator import FORWARD, RANDOM, REVERSE
-from test_cuda_kernels import Device, check
+from test_cuda_kernels import NOISE, Device, check
 
 from pade_bench.ops import cuda
 
@@ -26,27 +26,49 @@ FAULTS = {
     ),
     "last element not written": ("if (rest < n) y[rest]", "if (rest < n - 1) y[rest]"),
     "element after the last written": ("if (rest < n) y[rest]", "if (rest <= n) y[rest]"),
-    "gradient after the last read": ("if (rest < n) dx[rest]", "if (rest <= n) dx[rest]"),
-    "packets begin with the second": ("Index packet = thread;", "Index packet = thread + 1;"),
+    "gradient after the last read": ("if (rest < n) {", "if (rest <= n) {"),
+    "packets begin with the second": (
+        "Index packet = share.thread;",
+        "Index packet = share.thread + 1;",
+    ),
     "first partial left out": ("Index i = threadIdx.x;", "Index i = threadIdx.x + 1;"),
     "half a warp summed": ("int offset = WARP / 2", "int offset = WARP / 4"),
-    "wrong sign of the gradient of Q": ("T t = -(dp *", "T t = (dp *"),
-    "sign of the sum inside Q ignored": ("? t * sign(s) : t", "? t : t"),
+    "wrong sign of the gradient of Q": ("dq = -(dp *", "dq = (dp *"),
+    "sign of the sum inside Q ignored": ("r * float(s != 0.0f)", "fabsf(r)"),
+    "sign of a sum that is zero": ("r * float(s != 0.0f)", "r"),
     "int32 count": ("Storage* __restrict__ y, Index n,", "Storage* __restrict__ y, int n,"),
+}
+NOISE_FAULTS = {
+    "one noise for a pair": ("return element % 2 ? noise[1] : noise[0]", "return noise[0]"),
+    "pairs of a packet draw alike": ("(first >> 1) + i / 2", "(first >> 1)"),
+    "fields overlap": ("MASK << SHIFT)", "MASK << (SHIFT / 2))"),
+    "noise with a bias": ("alpha * (T(1) / (1 << FIELD_BITS))", "alpha * T(0)"),
+    "gradient without its factor": ("add(j, u * v, f[j])", "add(j, u * v, T(1))"),
+    "round left out": ("PHILOX_ROUNDS = 7", "PHILOX_ROUNDS = 6"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_in_the_kernel_is_noticed(monkeypatch, fault):
-    right, wrong = FAULTS[fault]
-
-    assert right in cuda.source()
     with pytest.raises((AssertionError, RuntimeError)):
-        check_under_every_schedule(monkeypatch, lambda code: code.replace(right, wrong))
+        check_under_every_schedule(monkeypatch, with_fault(*FAULTS[fault]))
 
 
-def test_kernel_without_a_fault_passes_the_same_check(monkeypatch):
+@pytest.mark.parametrize("fault", NOISE_FAULTS)
+def test_fault_in_the_noise_is_noticed(monkeypatch, fault):
+    device = Device(monkeypatch, mutate=with_fault(*NOISE_FAULTS[fault]))
+    with pytest.raises(AssertionError):
+        check(device, "abs_of_sum", torch.float32, 1023, noise=NOISE)
+
+
+def test_kernel_without_a_fault_passes_the_same_checks(monkeypatch):
     check_under_every_schedule(monkeypatch, lambda code: code)
+    check(Device(monkeypatch), "abs_of_sum", torch.float32, 1023, noise=NOISE)
+
+
+def with_fault(right, wrong):
+    assert right in cuda.source()
+    return lambda code: code.replace(right, wrong)
 
 
 def check_under_every_schedule(monkeypatch, mutate):

@@ -22,6 +22,7 @@ import torch
 from emulator.driver import EmulatedDriver, EmulatedKernel
 from pade_bench.ops.cuda_runtime import Driver
 
+CUDA_ON_CPU = Path(__file__).parent / "cuda_on_cpu.h"
 FORWARD, REVERSE, RANDOM = 0, 1, 20_200  # schedules; RANDOM and above seed a random one
 _libraries = tempfile.TemporaryDirectory(prefix="pade_bench_emulator_")
 
@@ -59,12 +60,16 @@ class EmulatedCuda:
     Args:
         schedule: which thread runs next, one of the constants above.
         mutate: changes the source before it is compiled, to show that a fault is noticed.
+        defines: further options of the compiler, see ``cuda_on_cpu.h``.
     """
 
     def __init__(
-        self, schedule: int = FORWARD, mutate: Callable[[str], str] = lambda code: code
+        self,
+        schedule: int = FORWARD,
+        mutate: Callable[[str], str] = lambda code: code,
+        defines: tuple[str, ...] = (),
     ) -> None:
-        self.schedule, self.mutate = schedule, mutate
+        self.schedule, self.mutate, self.defines = schedule, mutate, defines
         self.emulated_driver = EmulatedDriver()
 
     @contextlib.contextmanager
@@ -72,7 +77,7 @@ class EmulatedCuda:
         yield
 
     def RawModule(self, *, code: str, options: tuple[str, ...]) -> EmulatedModule:  # noqa: N802
-        return EmulatedModule(build(self.mutate(code), options), self.schedule)
+        return EmulatedModule(build(self.mutate(code), options + self.defines), self.schedule)
 
     @property
     def driver(self) -> Driver:
@@ -89,10 +94,11 @@ def build(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     library = Path(tempfile.mkdtemp(dir=_libraries.name)) / "kernels.so"
     command = [
         *("g++", "-x", "c++", "-", "-o", str(library), "-shared", "-fPIC", "-O1"),
+        *("-march=native", "-ffp-contract=off"),  # fuses what the kernels ask for, as --fmad=false
         *("-fvisibility=hidden", "-fno-strict-aliasing"),
-        *("-include", str(Path(__file__).parent / "cuda_on_cpu.h")),
+        *("-include", str(CUDA_ON_CPU)),
         *(f"-isystem{folder}" for folder in toolkit_includes()),
-        *options,
+        *(option for option in options if option.startswith("-D")),
         "-std=c++20",
     ]
     done = subprocess.run(command, input=code, capture_output=True, text=True, check=False)

@@ -6,6 +6,8 @@
 // barrier that not every thread reaches as an error instead of a GPU that hangs.
 #pragma once
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -172,6 +174,30 @@ T __shfl_down_sync(unsigned, T value, unsigned delta) {
     memcpy(&value, slots[lane + delta < WARP ? lane + delta : lane], sizeof(T));
     return value;
 }
+
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// rcp.approx.ftz.f32 is off by 1 ulp at most and flushes subnormal results to zero (PTX ISA, "rcp").
+// Here it errs by 1 ulp towards RECIPROCAL_ERRS_TOWARDS, or else now down, now up, now not at all.
+#define PAU_GPU
+namespace pau {
+inline float approximate_reciprocal(float q) {
+    float r = 1.0f / q;
+#ifdef RECIPROCAL_ERRS_TOWARDS
+    const float towards = RECIPROCAL_ERRS_TOWARDS;
+#else
+    unsigned bits;
+    memcpy(&bits, &q, sizeof bits);
+    const float towards = bits % 3 == 0 ? r : bits % 3 == 1 ? 0.0f : INFINITY;
+#endif
+    if (isfinite(r)) r = nextafterf(r, towards);
+    return fabsf(r) < FLT_MIN ? copysignf(0.0f, r) : r;
+}
+}  // namespace pau
 
 #define EMULATE(kernel)                                                                         \
     extern "C" __attribute__((visibility("default"))) const char* emulate_##kernel(             \
