@@ -20,6 +20,8 @@ class Provenance:
         device: the name of the GPU, or of the processor.
         threads: how many of the CPU computed together.
         pade_kernel: what computed the Padé units; null in a network without any.
+        pade_numerics: the version of their arithmetic: between versions, bits differ. Null in a
+            network without any, and in records of version 1, which do not say.
         gpu: what else changes a result on a GPU: how many trained together, the versions of the
             driver, CUDA and cuDNN, and where TF32 was allowed; null on the CPU. Empty in records of
             0.1, which do not say.
@@ -32,6 +34,7 @@ class Provenance:
     device: str | None = None
     threads: int | None = None
     pade_kernel: str | None = None
+    pade_numerics: int | None = None
     gpu: dict[str, Any] | None = field(default_factory=dict)
 
     @classmethod
@@ -41,6 +44,7 @@ class Provenance:
         return cls(
             packages=values.optional("packages", dict) or {},
             threads=values.optional("threads", int),
+            pade_numerics=values.optional("pade_numerics", int),
             gpu=values.optional("gpu", dict) if "gpu" in values else {},
             **{name: values.optional(name, str) for name in texts},
         )

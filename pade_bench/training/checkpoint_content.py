@@ -83,6 +83,8 @@ def check_progress(checkpoint: Mapping[str, Any], classifier: Classifier, max_ep
     threads = checkpoint.get("threads", 1)
     if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
         raise ValueError(f"its number of threads is {threads!r}")
+    if type(numerics := checkpoint.get("pade_numerics", 1)) is not int:
+        raise ValueError(f"its version of the Padé units' arithmetic is {numerics!r}")
     try:
         loop = checkpoint["loops"]["fit_loop"]
         trained = [loop["epoch_progress"]["current"][key] for key in ("ready", "processed")]

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from pade_bench.activations import PAU, check_activation
+from pade_bench.activations import PAU, RPAU, check_activation
 from pade_bench.activations.factory import ActivationFactory, activation_factory
 from pade_bench.config.components import make
 from pade_bench.data import ImageDataModule
 from pade_bench.errors import DamagedError, PadeBenchError, RunError
 from pade_bench.models.configured import configured_network
+from pade_bench.ops import NUMERICS
 from pade_bench.report.figures.worker import draw_beside
 from pade_bench.runs.curves import dump_curves
 from pade_bench.runs.files import set_aside, writing_to
@@ -30,6 +31,7 @@ from pade_bench.training.module import Classifier
 from pade_bench.training.provenance import provenance
 from pade_bench.training.pruned import Pruned, costs, keep, prune, read_filters
 from pade_bench.training.trainer import (
+    accelerator,
     autocast,
     check_devices,
     describe_device,
@@ -194,8 +196,28 @@ def _resume(run: Run, classifier: Classifier) -> Path | None:
     if (newest := newest_checkpoint(run, check, keep_damaged=first)) is None:
         return None
     path, checkpoint = newest
+    _check_numerics(run, classifier, checkpoint)
     torch.set_num_threads(checkpoint.get("threads", torch.get_num_threads()))
     return path
+
+
+def _check_numerics(run: Run, classifier: Classifier, checkpoint: dict[str, Any]) -> None:
+    """Raise :class:`RunError` if a version with other arithmetic has begun the run.
+
+    From 1, which wrote no number, to 2 changed what RPAU draws, and what PAU computes on a GPU.
+    """
+    found = checkpoint.get("pade_numerics", 1)
+    unit = classifier.activation_type
+    on_cpu = accelerator(run.config.trainer) == "cpu"
+    unchanged = not issubclass(unit, PAU) or (on_cpu and not issubclass(unit, RPAU))
+    if found == NUMERICS or (unchanged and found == 1):
+        return
+    raise RunError(
+        f"{run.directory} was begun with version {found} of the Padé units' arithmetic, and this "
+        f"is version {NUMERICS}: going on would give a result that neither gives. It is left as it "
+        "is: end it with the pade_bench that began it, or restart=true to move it aside and start "
+        "anew."
+    )
 
 
 def _keep(run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule) -> Record:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pade_bench.activations.groups import parameter_groups
 from pade_bench.data.seeding import epoch_seed
+from pade_bench.ops import NUMERICS
 from pade_bench.training.optimizers import make_optimizer, place_optimizer
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ class Classifier(pl.LightningModule):
         checkpoint["history"] = self.history
         checkpoint["diverged"] = self.diverged
         checkpoint["threads"] = torch.get_num_threads()
+        checkpoint["pade_numerics"] = NUMERICS
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]

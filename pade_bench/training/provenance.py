@@ -29,7 +29,8 @@ PACKAGES = (
 def provenance(device: torch.device, pade_units: bool) -> Provenance:
     """Describe the code and the machine on which a result was made.
 
-    ``pade_kernel`` is what computed the Padé units, ``None`` for a network without any; ``gpu``
+    ``pade_kernel`` is what computed the Padé units, and ``pade_numerics`` the number of the version
+    of their arithmetic (``ops.NUMERICS``), each ``None`` for a network without any; ``gpu``
     is what else than its name changes a result on a GPU, ``None`` on the CPU.
 
     Args:
@@ -44,6 +45,7 @@ def provenance(device: torch.device, pade_units: bool) -> Provenance:
         device=device_name(device),
         threads=torch.get_num_threads(),
         pade_kernel=ops.backend(device) if pade_units else None,
+        pade_numerics=ops.NUMERICS if pade_units else None,
         gpu=_gpu() if device.type == "cuda" else None,
     )
 

@@ -58,7 +58,7 @@ def make_trainer(run: Run, initial: nn.Module, graphed: bool = False) -> pl.Trai
         plugins.append(SLURMEnvironment(auto_requeue=False))
     return pl.Trainer(
         max_epochs=config.max_epochs,
-        accelerator=_accelerator(config),
+        accelerator=accelerator(config),
         strategy="auto" if config.strategy == "single" else config.strategy,
         devices=config.devices,
         num_nodes=config.num_nodes,
@@ -108,7 +108,7 @@ def uses_graphs(config: Config) -> bool:
 def graph_obstacle(config: Config) -> str | None:
     """Return why steps cannot be CUDA graphs, ``None`` if they can as far as is known so far."""
     trainer = config.trainer
-    if _accelerator(trainer) == "cpu":
+    if accelerator(trainer) == "cpu":
         return "this run is on the CPU"
     if trainer.strategy != "single":
         return "several processes train it together (trainer=ddp)"
@@ -122,7 +122,7 @@ def graph_obstacle(config: Config) -> str | None:
 def describe_device(settings: Config) -> str:
     """Return the name of what the run trains on, and whether its steps are CUDA graphs."""
     config = settings.trainer
-    on_gpu = _accelerator(config) == "cuda"
+    on_gpu = accelerator(config) == "cuda"
     name = device_name(torch.device("cuda" if on_gpu else "cpu"))
     name = f"{config.devices * config.num_nodes} × {name}" if config.strategy == "ddp" else name
     if uses_graphs(settings):
@@ -153,13 +153,13 @@ def check_devices(settings: Config) -> None:
         raise ConfigurationError(
             "trainer.accelerator=cuda: torch finds no CUDA device on this machine. Use cpu or auto."
         )
-    if _accelerator(config) == "cuda" and config.devices > gpus:
+    if accelerator(config) == "cuda" and config.devices > gpus:
         raise ConfigurationError(
             f"trainer.devices={config.devices}: torch finds {gpus} CUDA device(s) on this machine."
         )
-    if _accelerator(config) == "cuda":
+    if accelerator(config) == "cuda":
         _check_gpu()
-    if _accelerator(config) == "cpu" and config.precision == "fp16":
+    if accelerator(config) == "cpu" and config.precision == "fp16":
         raise ConfigurationError(
             "trainer.precision=fp16: float16 is for CUDA devices, and this run is on the CPU. "
             "Use bf16 or fp32."
@@ -199,7 +199,8 @@ def _started_processes() -> tuple[int | None, str]:
     return None, ""
 
 
-def _accelerator(config: TrainerConfig) -> str:
+def accelerator(config: TrainerConfig) -> str:
+    """Return what a run is trained on: ``"cpu"`` or ``"cuda"``."""
     if config.accelerator == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return config.accelerator

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from pade_bench import ops
 from pade_bench.errors import ConfigurationError, RunError
 from pade_bench.runs.record import Record
 from pade_bench.training import checkpoints, fit
@@ -104,6 +105,40 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     assert cut.record() is None
     fit(cut)
     assert_same_result(whole, cut)
+
+
+@pytest.fixture
+def begun_by(tiny_run, fit_until, monkeypatch):
+    """Return a function that makes an interrupted run of a version of the units' arithmetic."""
+
+    def begin(version, *more):
+        run = tiny_run("trainer.max_epochs=2", *more)
+        with monkeypatch.context() as patch:
+            patch.setattr("pade_bench.training.module.NUMERICS", version)
+            fit_until(run, epoch=1, step=1)
+        return run
+
+    return begin
+
+
+@pytest.mark.parametrize("version", [1, ops.NUMERICS + 1])
+def test_an_interrupted_run_of_other_arithmetic_is_refused_and_kept(version, begun_by):
+    run = begun_by(version, "activation=rpau")
+    before = {path.name: path.read_bytes() for path in run.directory.glob("*.ckpt")}
+    message = (
+        f"version {version} of the Padé units' arithmetic, and this is version {ops.NUMERICS}: "
+    )
+    with pytest.raises(RunError, match=message):
+        fit(run)
+    assert {path.name: path.read_bytes() for path in run.directory.glob("*.ckpt")} == before
+
+
+@pytest.mark.parametrize("activation", ["pau", "relu"])
+def test_an_interrupted_run_whose_arithmetic_did_not_change_goes_on(activation, begun_by):
+    run = begun_by(1, f"activation={activation}")
+    record = fit(run)
+    number = ops.NUMERICS if activation == "pau" else None
+    assert (record.status, record.provenance.pade_numerics) == ("finished", number)
 
 
 @pytest.mark.slow
