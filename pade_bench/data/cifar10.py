@@ -8,14 +8,20 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import torch
 import torchvision
 
 from pade_bench.data.augmentation import RandomCropAndFlip
-from pade_bench.data.files import PublishedFiles, read_bytes, truncated_or_corrupted, verify
+from pade_bench.data.files import (
+    PublishedFiles,
+    read_bytes,
+    truncated_or_corrupted,
+    unpacked,
+    verify,
+)
 from pade_bench.data.loader import Normalization, Split
 from pade_bench.data.module import InMemoryImages
 from pade_bench.errors import DataError
@@ -23,6 +29,9 @@ from pade_bench.errors import DataError
 TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST = "test_batch"
 ARCHIVE = "cifar-10-python.tar.gz"
+ARCHIVE_BYTES = 170_498_071
+# Of a batch: 10,000 images, each with a label and a name.
+MOST_BYTES = 10_000 * (3 * 32 * 32 + 50)
 
 
 class CIFAR10(InMemoryImages):
@@ -77,9 +86,11 @@ class CIFAR10(InMemoryImages):
 
     def _contents(self) -> Iterator[tuple[str, Path, bytes]]:
         """Yield the name of each batch, where it comes from, and what it holds."""
-        files = PublishedFiles("CIFAR10", self.root, self.downloader.base_folder, (*TRAIN, TEST))
-        archive = self.root / ARCHIVE
-        if files.complete() is None and archive.is_file():
+        files = PublishedFiles(
+            "CIFAR10", self.root, self.downloader.base_folder, (*TRAIN, TEST), ARCHIVE_BYTES,
+            archive=ARCHIVE,
+        )  # fmt: skip
+        if files.complete() is None and (archive := files.path(self.root, ARCHIVE)):
             yield from _read_archive(archive, files.names)
             return
         folder = files.obtain(
@@ -88,7 +99,8 @@ class CIFAR10(InMemoryImages):
             "the latter",
         )
         for name in files.names:
-            yield name, folder / name, read_bytes(folder / name)
+            path = files.path(folder, name) or folder / name
+            yield name, path, read_bytes(path, MOST_BYTES)
 
 
 def read_batch(content: bytes) -> Split:
@@ -118,15 +130,35 @@ class _ArraysOnly(pickle.Unpickler):
         return self.ALLOWED[module, name]
 
 
+class _Bounded:
+    """A file of which no more can be read than an archive may hold."""
+
+    def __init__(self, file: IO[bytes], most_bytes: int) -> None:
+        self.file = file
+        self.left = most_bytes
+
+    def read(self, size: int) -> bytes:
+        content = self.file.read(size)
+        self.left -= len(content)
+        if self.left < 0:
+            raise OSError("it unpacks to more than the published one")
+        return content
+
+
 def _read_archive(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Path, bytes]]:
+    """Yield the batches in a ``.tar``, compressed or not, whatever it is called."""
     missing = set(names)
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name).name
-                if name in missing and (file := archive.extractfile(member)) is not None:
-                    missing.remove(name)
-                    yield name, path / member.name, file.read()
+        with path.open("rb") as file, unpacked(file) as content:
+            bounded: Any = _Bounded(content, (len(names) + 1) * MOST_BYTES)
+            with tarfile.open(fileobj=bounded, mode="r|") as archive:
+                for member in archive:
+                    name = PurePosixPath(member.name).name
+                    if name not in missing or not member.isreg() or member.size > MOST_BYTES:
+                        continue
+                    if (found := archive.extractfile(member)) is not None:
+                        missing.remove(name)
+                        yield name, path / name, found.read()
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise truncated_or_corrupted(path, error) from error
     if missing:

@@ -108,9 +108,18 @@ def common_class_names(train: Path, test: Path, layout: str) -> list[str]:
 
 
 def image_names(folder: Path) -> list[str]:
-    """Return the names of the image files in ``folder``, sorted."""
+    """Return the names of the image files in ``folder``, sorted, hidden ones aside.
+
+    macOS keeps what its file system knows of ``x.JPEG`` in ``._x.JPEG`` on disks of others.
+    """
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.name.lower().endswith(IMG_EXTENSIONS))
+        return sorted(
+            e.name
+            for e in entries
+            if e.name.lower().endswith(IMG_EXTENSIONS)
+            and not e.name.startswith(".")
+            and e.is_file()
+        )
 
 
 class CorruptImageError(Exception):
@@ -124,18 +133,37 @@ def decode(content: bytes, channels: int = 3) -> Tensor:
     CMYK pictures among its ``.JPEG`` files.
 
     Raises:
-        CorruptImageError: it is no image, or damaged, or ends too early.
+        CorruptImageError: it is no image, or damaged, or ends too early, or its pixels have more
+            than 16 bits.
     """
     try:
         with warnings.catch_warnings():
             # Of damaged EXIF data, which ImageNet has and which nothing here depends on.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
-                pixels = np.array(image.convert("RGB" if channels == 3 else "L"))
+                pixels = to_bytes(image, channels)
     except UnidentifiedImageError as error:
         raise CorruptImageError("no kind of image that Pillow knows") from error
     except MemoryError:
         raise
     except Exception as error:  # a decoder may stumble over damaged data in any way
         raise CorruptImageError(str(error) or type(error).__name__) from error
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def to_bytes(image: Image.Image, channels: int) -> np.ndarray:
+    """Return the pixels of an image as (H, W, channels) uint8.
+
+    Pillow converts gray pixels of 16 bits by cutting off all above 255: they are scaled instead.
+
+    Raises:
+        ValueError: for pixels of 32 bits nobody knows what is white.
+    """
+    if image.mode.startswith("I;16"):
+        gray = np.asarray(image).astype(np.uint32)
+        pixels = ((gray * 255 + 32767) // 65535).astype(np.uint8)
+        return np.repeat(pixels[:, :, None], channels, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels are numbers of 32 bits, whose range is not known")
+    pixels = np.array(image.convert("RGB" if channels == 3 else "L"))
+    return pixels.reshape(*pixels.shape[:2], channels)

@@ -32,6 +32,7 @@ OFFICIAL_MD5 = {
         TEST_LABELS: "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
+MOST_BYTES = 16 + 60_000 * 28 * 28
 # Packed first: an interrupted download of torchvision's can leave half a file beside it.
 PACKED_OR_NOT = (".gz", "")
 
@@ -41,8 +42,9 @@ class MNIST(RotatedImages):
 
     The four IDX files, packed (``.gz``) or not, are looked for where torchvision keeps them
     (``root/MNIST/raw``) and directly in ``root``, and downloaded by torchvision to the former if
-    they are in neither. They must be the official files, byte for byte once unpacked. Files that
-    are there are never changed.
+    they are in neither. They must be the official files, byte for byte once unpacked, and may be
+    called a little differently, such as ``train-images.idx3-ubyte``. Files that are there are never
+    changed.
     """
 
     in_channels = 1
@@ -58,7 +60,7 @@ class MNIST(RotatedImages):
                 one is damaged or not this data set's.
         """
         files = PublishedFiles(
-            self._name, self.root, f"{self._name}/raw", FILES, suffixes=PACKED_OR_NOT
+            self._name, self.root, f"{self._name}/raw", FILES, MOST_BYTES, PACKED_OR_NOT
         )
         folder = files.obtain(
             lambda to: self.downloader(str(to), download=True),
@@ -67,7 +69,7 @@ class MNIST(RotatedImages):
 
         def read(file: str, dimensions: int) -> Tensor:
             path = files.path(folder, file) or folder / file
-            content = read_bytes(path)
+            content = read_bytes(path, MOST_BYTES)
             data = parse_idx(content, dimensions, path)
             verify(content, path, file, self._name, OFFICIAL_MD5)
             return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,7 +59,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             raise ConfigurationError(f"batch_size={batch_size}: must be at least 1.")
         if seed < 0:
             raise ConfigurationError(f"seed={seed}: must be at least 0.")
-        self.root = Path(root).expanduser()
+        self.root = Path(os.path.expanduser(root))
         self.batch_size = batch_size
         self.seed = seed
 

@@ -12,6 +12,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from pade_bench.data.folder import to_bytes
 from pade_bench.data.loader import Split
 from pade_bench.data.small_images import SmallImages, fit_size
 from pade_bench.errors import ConfigurationError, DataError, one_of
@@ -93,8 +94,7 @@ class TorchvisionData(SmallImages):
                 raise DataError(
                     f"data.dataset={self.dataset} is not a data set of images with one label each."
                 )
-            pixels = np.array(image.convert("RGB" if self.in_channels == 3 else "L"))
-            tensor = torch.from_numpy(pixels.reshape(*pixels.shape[:2], self.in_channels))
+            tensor = torch.from_numpy(to_bytes(image, self.in_channels))
             images.append(fit_size(tensor.permute(2, 0, 1), self.image_size))
             labels.append(int(label))
         return Split(torch.stack(images), torch.tensor(labels))

@@ -1,15 +1,19 @@
 """CIFAR-10: found where it is, downloaded if not, refused if damaged, never run as code."""
 
+import gzip
+import io
 import os
 import pickle
 import socket
+import tarfile
+import tracemalloc
 import urllib.error
 
 import pytest
 import torch
 import torchvision
 
-from pade_bench.data import CIFAR10
+from pade_bench.data import CIFAR10, cifar10
 from pade_bench.data.cifar10 import ARCHIVE, TEST, TRAIN, read_batch
 from pade_bench.data.files import PublishedFiles
 from pade_bench.errors import DataError
@@ -50,6 +54,64 @@ def test_the_archive_serves_where_the_unpacked_files_are_incomplete(tmp_path, ci
     (tmp_path / FOLDER / TEST).unlink()
     (tmp_path / ARCHIVE).write_bytes(cifar_files.packed)
     assert len(CIFAR10(tmp_path).load()[1].labels) == 20
+
+
+@pytest.mark.parametrize("name", ["cifar-10-python.tar", "cifar-10-python.tgz", ARCHIVE])
+@pytest.mark.parametrize("unpack", [bytes, gzip.decompress], ids=["packed", "unpacked"])
+@pytest.mark.usefixtures("offline")
+def test_the_archive_is_read_whatever_its_ending_says(tmp_path, cifar_files, name, unpack):
+    (tmp_path / name).write_bytes(unpack(cifar_files.packed))
+    assert len(CIFAR10(tmp_path).load()[1].labels) == 20
+
+
+def test_an_archive_with_another_name_is_named_before_anything_is_downloaded(
+    tmp_path, cifar_files, offline
+):
+    (tmp_path / "cifar-10-python (1).tar.gz").write_bytes(cifar_files.packed)
+    (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"another data set")
+    with pytest.raises(DataError, match=r"\(1\)\.tar\.gz\. If that is cifar-10-python\.tar"):
+        CIFAR10(tmp_path).prepare_data()
+    assert not offline
+
+
+def member(name, kind, size=0, link=""):
+    found = tarfile.TarInfo(name)
+    found.type, found.size, found.linkname = kind, size, link
+    return found
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [member(TEST, tarfile.SYMTYPE, link="/etc/passwd"), member(TEST, tarfile.FIFOTYPE),
+     member(TEST, tarfile.LNKTYPE, link=TRAIN[0]), member(TEST, tarfile.DIRTYPE),
+     member(TEST, tarfile.REGTYPE, size=200_000_000)],
+    ids=["link", "pipe", "hard link", "folder", "too long"],
+)  # fmt: skip
+def test_of_an_archive_only_regular_files_of_ordinary_length_are_read(tmp_path, cifar_files, entry):
+    del cifar_files[TEST]
+    with tarfile.open(tmp_path / ARCHIVE, "w:gz") as archive:
+        for name, content in cifar_files.items():
+            archive.addfile(member(name, tarfile.REGTYPE, len(content)), io.BytesIO(content))
+        archive.addfile(entry, io.BytesIO(bytes(entry.size)))
+    with pytest.raises(DataError, match=f"{ARCHIVE} lacks test_batch"):
+        CIFAR10(tmp_path).prepare_data()
+
+
+@pytest.mark.usefixtures("cifar_files")
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_archive_that_unpacks_to_more_than_the_published_one_is_refused(
+    tmp_path, monkeypatch, kind
+):
+    monkeypatch.setattr(cifar10, "MOST_BYTES", 1_000_000)
+    length = 50_000_000
+    with gzip.open(tmp_path / ARCHIVE, "wb", compresslevel=1) as file:
+        file.write(member("x", kind, length).tobuf(tarfile.USTAR_FORMAT) + bytes(length))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="unpacks to more than the published one"):
+        CIFAR10(tmp_path).prepare_data()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20_000_000
 
 
 def test_a_missing_file_is_named_and_nothing_is_downloaded(tmp_path, cifar_files, offline):

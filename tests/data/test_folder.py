@@ -1,6 +1,7 @@
 """Image files: listed in order, and decoded whatever they are."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from image_files import picture, write_images
 from PIL import Image
 
-from pade_bench.data.folder import CorruptImageError, FolderSplit, decode
+from pade_bench.data.folder import CorruptImageError, FolderSplit, class_names, decode
 from pade_bench.errors import DataError
 
 CLASSES = ["n00000000", "n00000001", "n00000002"]
@@ -41,6 +42,21 @@ def test_every_kind_of_image_comes_as_colours(kind, mode):
     assert abs(reference - expected).mean() < 15  # no channel is inverted or exchanged
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gray_of_16_bits_is_scaled_and_not_cut_off(channels):
+    gray = np.array([[0, 128, 129, 257], [32896, 65278, 65406, 65535]], np.uint16)
+    pixels = decode(encode(Image.fromarray(gray), "PNG"), channels)
+    expected = [[0, 0, 1, 1], [128, 254, 254, 255]]
+    assert pixels.tolist() == [expected] * channels
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_of_unknown_range_are_refused(dtype):
+    content = encode(Image.fromarray(np.zeros((4, 4), dtype)), "TIFF")
+    with pytest.raises(CorruptImageError, match="32 bits, whose range is not known"):
+        decode(content)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"no image", encode(IMAGE, "JPEG")[:100], encode(IMAGE, "JPEG")[:-300],
@@ -57,6 +73,11 @@ def test_files_are_sorted_by_class_and_name_and_others_passed_over(tmp_path):
     write_images(tmp_path, train=11)
     folder = tmp_path / "train" / CLASSES[1]
     (folder / "notes.txt").write_text("no image")
+    (folder / "._train_0.JPEG").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    (folder / ".hidden.png").write_bytes(encode(IMAGE, "PNG"))
+    (folder / "folder.JPEG").mkdir()
+    os.mkfifo(folder / "pipe.JPEG")
+    (tmp_path / "train" / "._n00000001").write_bytes(b"\0\5\x16\7")
     (folder / "a.jpg").write_bytes(encode(IMAGE, "JPEG"))
     (folder / "ümläut.png").write_bytes(encode(IMAGE, "PNG"))
     split = split_of(tmp_path)
@@ -65,7 +86,8 @@ def test_files_are_sorted_by_class_and_name_and_others_passed_over(tmp_path):
     names = [split.name(i) for i in range(len(split))]
     assert names == sorted(names)
     assert f"train/{CLASSES[1]}/ümläut.png" in names
-    assert not any("notes" in name for name in names)
+    assert not any(other in name for name in names for other in ("notes", "/.", "folder", "pipe"))
+    assert class_names(tmp_path / "train") == CLASSES
     assert all(split.path(i).exists() for i in range(len(split)))
 
 

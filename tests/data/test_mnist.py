@@ -43,6 +43,20 @@ def test_files_are_read_where_they_are_and_left_as_they_were(
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("-idx", ".idx"), ("-ubyte", "-UBYTE"), ("-", "_"), ("ubyte", "ubyte.gz")],
+    ids=["dot", "case", "underscore", "gz"],
+)
+@pytest.mark.usefixtures("offline")
+def test_unpacked_files_may_be_called_a_little_differently(tmp_path, files, old, new):
+    for name, content in files.items():
+        (tmp_path / name.replace(old, new)).write_bytes(content)
+    train, test = MNIST(tmp_path).load()
+    assert train.labels.tolist() == files.train_labels.tolist()
+    assert test.labels.tolist() == files.test_labels.tolist()
+
+
 def test_pixels_are_those_of_torchvisions_dataset_and_resize(tmp_path, files):
     files.write(tmp_path / "MNIST" / "raw", packed=False)
     reference = torchvision.datasets.MNIST(
