@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pade_bench.config.compose import composed, register
 from pade_bench.config.explain import explain, explain_inside_a_value
-from pade_bench.errors import ConfigurationError, PadeBenchError
+from pade_bench.errors import NOBODY_READS, ConfigurationError, PadeBenchError, exit_with
 from pade_bench.runs.chain import chain
 from pade_bench.sweeps import launchers
 from pade_bench.sweeps.isolated import end_with_parent
@@ -40,6 +40,8 @@ def _job(config: DictConfig) -> float | None:
         return _train(config)
     except _EXPLAINED as error:  # here already: Hydra would print a line of its own before it
         _end(error)
+    except BrokenPipeError:  # for the same reason
+        sys.exit(NOBODY_READS)
 
 
 def _train(config: DictConfig) -> float | None:
@@ -70,8 +72,12 @@ def _end(error: Exception) -> NoReturn:
     sys.exit(getattr(error, "exit_code", 2))
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; errors that a user can cause are printed without a traceback."""
+    exit_with(_command)
+
+
+def _command() -> None:
     if "--version" in sys.argv[1:]:  # Hydra would tell its own
         return print(f"pade_bench {version('pade_bench')}")
     end_with_parent()

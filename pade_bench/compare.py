@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pade_bench.errors import PadeBenchError
+from pade_bench.errors import PadeBenchError, exit_with
 from pade_bench.report.selection import add_arguments, read_groups
 from pade_bench.report.tables.terminal import print_leaderboard
 from pade_bench.runs.records import unverified
@@ -45,4 +45,4 @@ def published() -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -17,8 +17,9 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
 from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
 
-from pade_bench.errors import PadeBenchError
+from pade_bench.errors import PadeBenchError, exit_with
 from pade_bench.report.dashboard import BOUNDS, FINAL_TAG, Dashboard
+from pade_bench.runs.files import user_path
 
 SECONDS_BETWEEN_UPDATES = 30
 # Where to begin, and without TensorBoard's smoothing: means over seeds are smooth enough.
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Other arguments are TensorBoard's: --port 6007, --bind_all. By default it can be "
         "reached from this machine only.",
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    parser.add_argument("--runs", type=user_path, default=Path("runs"), help="default: runs")
     options, others = parser.parse_known_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="pade_bench_dashboard_") as log_dir:
@@ -109,4 +110,4 @@ def _complain(problems: Sequence[str], named: set[str]) -> set[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

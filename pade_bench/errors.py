@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
+
+NOBODY_READS = 128 + 13  # the status of a command that SIGPIPE has ended, as shells give it
 
 
 class PadeBenchError(Exception):
@@ -30,10 +36,10 @@ class DamagedError(RunError):
 
     def __init__(self, path: Path, reason: object) -> None:
         self.path = path
-        self.reason = reason
+        self.reason = printable(str(reason))
         super().__init__(
-            f"{path} is damaged ({reason}). It is left as it is; restart=true moves it aside and "
-            "starts the run anew."
+            f"{path} is damaged ({self.reason}). It is left as it is; restart=true moves it aside "
+            "and starts the run anew."
         )
 
 
@@ -49,6 +55,27 @@ class SweepError(PadeBenchError, RuntimeError):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         self.exit_code = exit_code
         super().__init__(message)
+
+
+def exit_with(command: Callable[[], int | None]) -> NoReturn:
+    """End the process with the status that a command returns.
+
+    Where nobody reads on (``| head``), it ends without a traceback, with a shell's status for that;
+    what the terminal cannot show (``LC_ALL=C``) is printed as a question mark.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            status = command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = NOBODY_READS
+    sys.exit(status or 0)
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from pade_bench.errors import PadeBenchError, RunError
+from pade_bench.errors import PadeBenchError, RunError, exit_with
+from pade_bench.runs.files import user_path
 from pade_bench.training.fit import make_data
 from pade_bench.training.module import count_correct
 from pade_bench.training.reload import read_run, rebuild
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Exit status: 0 if the accuracies agree to half a test image; 1 if not; 2 if the "
         "run cannot be scored.",
     )
-    parser.add_argument("run", type=Path, help="a run directory: runs/digits_lenet/pau/seed0")
+    parser.add_argument("run", type=user_path, help="a run directory: runs/digits_lenet/pau/seed0")
     parser.add_argument("--data", metavar="DIR", help="where the data lies, if it has moved")
     parser.add_argument(
         "--trust", metavar="PACKAGE", action="append", default=[],
@@ -100,4 +101,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

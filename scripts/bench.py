@@ -113,14 +113,14 @@ def peak_memory(module: nn.Module, x: Tensor, grad: Tensor) -> int | None:
     if platform.system() != "Linux":
         return None
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what malloc has kept
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts from here
     before = _resident("VmRSS")
     step(module, x, grad)
     return max(_resident("VmHWM") - before, 0)
 
 
 def _resident(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise KeyError(field)

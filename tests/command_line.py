@@ -12,11 +12,12 @@ from hydra.core.global_hydra import GlobalHydra
 from pade_bench.__main__ import main
 
 
-def pade_bench(*arguments, cwd):
+def pade_bench(*arguments, cwd, module="pade_bench", **environment):
     """Return how ``python -m pade_bench`` ended in a folder, and what it said."""
     return subprocess.run(
-        [sys.executable, "-m", "pade_bench", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=cwd,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,

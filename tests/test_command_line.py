@@ -1,5 +1,6 @@
 """The command line as a user types it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from command_line import pade_bench, refusal
 
 from pade_bench import __version__
 
+SHORT = ("activation=relu", "trainer.max_epochs=1", "trainer.accelerator=cpu")
 MISTAKES = {
     "activation=pua": "Did you mean 'pau'?",
     "experiment=mnist_lent": "Did you mean 'mnist_lenet'?",
@@ -67,8 +69,10 @@ MISTAKES = {
     "+sweep=smoke": "+sweep=smoke: sweep is chosen already, so write it without the +.",
     "data=image_folder": "data.root",
     "model=mobilenetv2_imagenet": "takes images of 3 channels, not 1",
-    "model._target_=torch.nn.ReLU": "model._target_=torch.nn.ReLU",
+    "model._target_=torch.nn.ReLU": "model: torch.nn.ReLU does not take a number of channels",
     "activation.degrees=[3": "activation.degrees=[3",
+    "runs_dir=${nothing}": "runs_dir: Interpolation key 'nothing' not found",
+    "data.root=~/x": """quoted, for the shell too: 'data.root="~/x"'""",
 }
 
 
@@ -229,3 +233,49 @@ def test_an_interrupted_run_says_that_it_resumes_and_does(tmp_path):
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "resuming after epoch" in again.stdout
     assert "epoch 1/20" not in again.stdout
+
+
+def test_a_path_in_quotation_marks_may_hold_anything_and_begin_with_a_tilde(tmp_path):
+    arguments = ('runs_dir="~/数据=3"', 'data.root="~/[x] 数据"', *SHORT)
+    for command in (arguments, ("-m", *arguments)):
+        result = pade_bench(*command, cwd=tmp_path, HOME=str(tmp_path / "home"))
+        assert result.returncode == 0, result.stderr
+    (home,) = (tmp_path / "home").glob("数据=3/digits_lenet/relu-*/seed0")
+    assert "[x] 数据" in (home / "config.yaml").read_text(encoding="utf-8")
+    assert os.listdir(tmp_path) == ["home"]
+    status = pade_bench(
+        "--runs=~/数据=3", module="pade_bench.status", cwd=tmp_path, HOME=str(tmp_path / "home")
+    )
+    assert "nothing left to do" in status.stdout, status.stderr
+
+
+COMMANDS = {
+    "help": ("pade_bench", "--help"),
+    "config": ("pade_bench", "--cfg", "job"),
+    "dry run": ("pade_bench", "dry_run=true"),
+    "options": ("pade_bench.report", "--help"),
+    "ranking": ("pade_bench.compare", "--published"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_reader_that_goes_away_ends_a_command_without_a_traceback(command, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)  # as head has done
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    assert result.stderr == ""
+
+
+def test_a_locale_without_unicode_is_no_reason_to_fail(tmp_path):
+    ascii_only = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    trained = pade_bench(*SHORT, "activation=pau", cwd=tmp_path, **ascii_only)
+    assert trained.returncode == 0, trained.stderr
+    ranked = pade_bench(cwd=tmp_path, module="pade_bench.compare", **ascii_only)
+    assert ranked.returncode == 0, ranked.stderr
+    assert "PAU" in ranked.stdout

@@ -178,3 +178,20 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
         check=True,
     )  # fmt: skip
     assert "PAU" in answer.stdout
+
+
+def test_every_text_file_is_opened_with_its_encoding():
+    left_out = []
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "hydra_plugin").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            given = ast.unparse(node)
+            binary = re.search(
+                r"'[rwax]?\+?b\+?'|tarfile|gzip|zipfile|Image\.|os\.open|_open", given
+            )
+            is_text = name in ("read_text", "write_text") or (name == "open" and not binary)
+            if is_text and "encoding=" not in given:
+                left_out.append(f"{path.relative_to(ROOT)}:{node.lineno}: {given}")
+    assert left_out == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
@@ -35,11 +36,12 @@ CHOICES = ("experiment", "data", "model", "activation")
 def register() -> None:
     """Make the schema known to Hydra, which checks names and types while it composes."""
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+    OmegaConf.register_new_resolver("user_path", os.path.expanduser, replace=True)
     ConfigStore.instance().store(name="schema", node=_for_composition())
 
 
 def _folder_name(path: str) -> str:
-    return Path(path).expanduser().resolve().name
+    return Path(os.path.expanduser(path)).resolve().name
 
 
 @functools.cache
@@ -125,6 +127,7 @@ def composed(config: DictConfig, hydra_settings: DictConfig | HydraConf) -> Comp
     check_used(found)
     for override in hydra_settings.overrides.hydra:
         _check_setting_of_hydra(hydra_settings, override)
+    found.runs_dir = os.path.expanduser(found.runs_dir)
     if not set(hydra_settings.overrides.task) <= set(standard):
         unchanged = parse(hydra.compose("config", [*search_path(hydra_settings), *standard]))
     command = (*command_options(hydra_settings), *hydra_settings.overrides.task)

@@ -85,6 +85,11 @@ def parse_json(content: bytes | str, name: str) -> dict[str, Any]:
     return found
 
 
+def user_path(text: str) -> Path:
+    """Return a path that a user has written, which may begin with ``~``."""
+    return Path(os.path.expanduser(text))
+
+
 def set_aside(damaged: DamagedError) -> None:
     """Rename a damaged file so that it is kept, and say so."""
     aside = unused(damaged.path.with_name(f"{damaged.path.name}.damaged-{time_stamp()}"))

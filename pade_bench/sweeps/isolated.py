@@ -71,7 +71,7 @@ class Isolated:
         end = time.monotonic() + _PATIENCE
         while locks.is_held(job.home(self.cwd) / "lock") and time.monotonic() < end:
             time.sleep(0.5)
-        with open(log_path(self.logs, job), "a+", errors="replace") as log:
+        with open(log_path(self.logs, job), "a+", encoding="utf-8", errors="replace") as log:
             try:
                 for _start in range(_STARTS):
                     code = self._train(job, log)
@@ -169,9 +169,10 @@ def log_path(logs: Path, job: Job) -> Path:
 def ending(logs: Path, job: Job) -> tuple[str, str]:
     """Return the state in which a job's last process left it, and the reason."""
     try:
-        last = log_path(logs, job).read_text(errors="replace").rstrip().rpartition("\n")[2]
+        log = log_path(logs, job).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "missing", "not started"
+    last = log.rstrip().rpartition("\n")[2]
     if not last.startswith(ENDED):
         return "interrupted", "its launcher's process ended"
     state, _, reason = last.removeprefix(ENDED).partition(": ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -16,10 +17,11 @@ from pytorch_lightning.loggers import Logger
 from pade_bench.config.components import arguments_of, make
 from pade_bench.config.fields import Component, flatten, from_plain, to_plain
 from pade_bench.errors import ConfigurationError
-from pade_bench.runs.files import write_atomically, writing_to
+from pade_bench.runs.files import read_file, write_atomically, writing_to
 from pade_bench.runs.home import Run
 
 ID_FILE = "logger_id.txt"
+_LONGEST_ID = 100  # bytes that are read of it
 
 
 class CSVLogger(Logger):
@@ -50,7 +52,7 @@ class CSVLogger(Logger):
         """Write the metrics of an epoch, in place of any rows from this epoch on."""
         rows: list[dict[str, Any]] = []
         if self.path.exists():
-            with open(self.path, newline="") as file:
+            with open(self.path, encoding="utf-8", newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < (step or 0)]
         rows.append({"epoch": step, **metrics})
         text = io.StringIO(newline="")
@@ -143,7 +145,9 @@ def make_loggers(run: Run, dry: bool = False) -> list[Logger]:
 def _identifier(run: Run) -> str:
     """Return what a service calls the run: drawn once, as others may train the same elsewhere."""
     path = run.directory / ID_FILE
-    found = path.read_text(errors="replace") if path.exists() else ""
+    found = ""
+    with contextlib.suppress(OSError, ValueError):
+        found = read_file(path, _LONGEST_ID).decode()
     if not re.fullmatch("[0-9a-f]{12}", found):
         found = uuid.uuid4().hex[:12]
         run.write(ID_FILE, found.encode())
