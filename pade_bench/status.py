@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import statistics
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pade_bench.errors import PadeBenchError
+from pade_bench.errors import PadeBenchError, exit_with
 from pade_bench.report.groups import Group, in_order, legend
 from pade_bench.report.names import count
 from pade_bench.report.selection import add_arguments, read_groups
@@ -104,8 +105,9 @@ def _running(run: Result, left: float | None, now: float) -> tuple[float | None,
     where = f"seed {run.seed}: epoch {run.epochs} of {run.max_epochs or '?'}"
     if left is None:
         return None, where
-    progress = run.directory / "progress.json"
-    passed = now - progress.stat().st_mtime if progress.exists() else 0.0
+    passed = 0.0
+    with contextlib.suppress(OSError):  # no epoch is complete yet
+        passed = now - (run.directory / "progress.json").stat().st_mtime
     left = max(0.0, left - passed)
     done_at = datetime.datetime.fromtimestamp(now + left)
     return left, f"{where}, done in {duration(left)} at {done_at:%H:%M}"
@@ -180,4 +182,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

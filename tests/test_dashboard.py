@@ -46,6 +46,19 @@ def curve(events, tag):
     return [event.value for event in events.Scalars(tag)]
 
 
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path),
+             lambda path: path.write_bytes(b"no picture")],
+    ids=["pipe", "folder", "link", "text"],
+)  # fmt: skip
+def test_a_picture_that_is_none_is_left_out_and_not_waited_for(runs, tmp_path, make):
+    home = runs.finish("mnist_lenet", "pau", 0)
+    make(home / "activations.png")
+    dashboard, read = show(runs, tmp_path)
+    assert dashboard.update() == []
+    assert read("mnist_lenet/PAU").Tags()["images"] == []
+
+
 def test_a_group_of_seeds_is_a_run_with_mean_and_spread(runs, tmp_path):
     runs.sweep("mnist_lenet", ["pau"], seeds=3)
     runs.finish("mnist_lenet", "pau", 3, status="diverged")

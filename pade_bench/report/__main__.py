@@ -7,9 +7,10 @@ import gc
 import sys
 from pathlib import Path
 
-from pade_bench.errors import PadeBenchError
+from pade_bench.errors import PadeBenchError, exit_with
 from pade_bench.report.build import build
 from pade_bench.report.selection import add_arguments, read_groups
+from pade_bench.runs.files import user_path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         "printed; 2 if there is no report.",
     )
     add_arguments(parser)
-    parser.add_argument("--out", type=Path, default=Path("report"), help="default: report")
+    parser.add_argument("--out", type=user_path, default=Path("report"), help="default: report")
     options = parser.parse_args(arguments)
     try:
         problems = build(*read_groups(options), options.out)
@@ -38,4 +39,4 @@ if __name__ == "__main__":
     # Ten thousand records are a million objects that all stay: looking for garbage among them,
     # here and in the processes that draw, costs more than the garbage.
     gc.disable()
-    sys.exit(main())
+    exit_with(main)

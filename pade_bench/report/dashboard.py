@@ -27,7 +27,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pade_bench.report.grouping import group_runs, settings_of
 from pade_bench.report.groups import Group
-from pade_bench.runs.files import write_atomically
+from pade_bench.runs.files import read_file, write_atomically
 from pade_bench.runs.names import file_name
 from pade_bench.runs.records import read_runs
 
@@ -39,6 +39,7 @@ BOUNDS = (" - std", " + std")  # how the names of the series end that bound the 
 # TensorBoard's runs are folders and their names are what it shows: these may be in them too. A
 # chart draws no line whose tag has a bracket: it takes what is between brackets for the run.
 _ALSO = " ,=%"
+_MOST_BYTES_OF_PICTURE = 16 << 20
 
 
 class Dashboard:
@@ -122,8 +123,10 @@ def _picture(group: Group) -> Iterator[Event]:
     """Yield the picture of the learned functions that a run of the group has left."""
     for run in group.finished:
         try:
-            png = (run.directory / "activations.png").read_bytes()
-        except OSError:
+            png = read_file(run.directory / "activations.png", _MOST_BYTES_OF_PICTURE)
+        except (OSError, ValueError):
+            continue
+        if not png.startswith(b"\x89PNG\r\n\x1a\n"):
             continue
         width, height = (int.from_bytes(png[i : i + 4]) for i in (16, 20))
         image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)

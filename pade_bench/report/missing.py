@@ -90,7 +90,9 @@ def _estimates() -> dict[str, dict[str, float | None]]:
 
     On two cores of an AMD EPYC (benchmarks/training.md), and one NVIDIA H200 without CUDA graphs.
     """
-    text = (importlib.resources.files(__package__) / "epoch_seconds.csv").read_text()
+    text = (importlib.resources.files(__package__) / "epoch_seconds.csv").read_text(
+        encoding="utf-8"
+    )
     return {
         row["experiment"]: {k: float(row[k]) if row[k] else None for k in ("epochs", "cpu", "gpu")}
         for row in csv.DictReader(text.splitlines())

@@ -84,7 +84,7 @@ def render(
             f"record cannot be used</summary><ul>{lines}</ul></details>"
         )
     body = "".join(_section(i, section) for i, section in enumerate(sections))
-    css = (importlib.resources.files(__package__) / "page.css").read_text()
+    css = (importlib.resources.files(__package__) / "page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

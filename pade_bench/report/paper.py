@@ -44,7 +44,7 @@ def sweep(key: str) -> Sweep:
     """Return one of the paper's sweeps: ``table2``, ``table3``, ``table4`` or ``fig4``."""
     # Read as a file: the module that composes configurations imports Hydra.
     path = importlib.resources.files("pade_bench.configs") / "sweep" / f"{key}.yaml"
-    sweeper = yaml.safe_load(path.read_text())["sweeper"]
+    sweeper = yaml.safe_load(path.read_text(encoding="utf-8"))["sweeper"]
     values = {name: tuple(str(v).split(",")) for name, v in sweeper["params"].items()}
     return Sweep(
         key,
@@ -133,7 +133,9 @@ class Reference:
 @functools.cache
 def reference_values() -> dict[tuple[str, str, str], Reference]:
     """Return the paper's numbers by ``(table, row, column)``."""
-    text = (importlib.resources.files(__package__) / "reference_values.csv").read_text()
+    text = (importlib.resources.files(__package__) / "reference_values.csv").read_text(
+        encoding="utf-8"
+    )
     return {
         (row["table"], row["row"], row["column"]): Reference(
             float(row["value"]), row["value"], row["source"]
@@ -146,4 +148,4 @@ def initial_coefficients() -> list[dict[str, str]]:
     """Return the lines of the package's coefficient table: form, function, a0 … b4, max_error."""
     # Read as a file: the module that owns it imports torch.
     path = importlib.resources.files("pade_bench") / "activations" / "coefficients.csv"
-    return list(csv.DictReader(path.read_text().splitlines()))
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))

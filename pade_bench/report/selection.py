@@ -11,13 +11,14 @@ from pathlib import Path
 from pade_bench.errors import ConfigurationError
 from pade_bench.report.grouping import group_runs, settings_of
 from pade_bench.report.groups import Group
+from pade_bench.runs.files import user_path
 from pade_bench.runs.records import read_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser, published: Path | None = None) -> None:
     """Add the options to a command line, with ``--published`` for a directory of published runs."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    where.add_argument("--runs", type=user_path, default=Path("runs"), help="default: runs")
     if published:
         where.add_argument(
             "--published", dest="runs", action="store_const", const=published,

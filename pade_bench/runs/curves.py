@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+
+from pade_bench.runs.files import read_file
+from pade_bench.runs.values import LONGEST_NAME
+
+MOST_BYTES = 64 << 20  # of the arrays, unpacked: some thousand layers
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,38 @@ def load_curves(path: Path) -> list[LayerCurve]:
     """Read the curves that a run left in ``activations.npz``, in the order of the layers.
 
     Raises:
-        OSError, ValueError, KeyError: there is no such file, or it is damaged.
+        OSError: the file cannot be read.
+        Exception: it is damaged; which one depends on the library that stumbles over it.
     """
+    content = io.BytesIO(read_file(path, MOST_BYTES))
+    with zipfile.ZipFile(content) as archive:
+        length = sum(member.file_size for member in archive.infolist())
+    if length > MOST_BYTES:
+        raise ValueError(f"{path.name} unpacks to {length:,} bytes")
     # Names are strings, not objects: nothing is unpickled.
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(content, allow_pickle=False) as arrays:
         layers = sorted({int(key.partition("/")[0]) for key in arrays.files})
-        return [
+        found = [
             LayerCurve(
                 str(arrays[f"{i}/name"]),
                 **{f.name: arrays[f"{i}/{f.name}"] for f in fields(LayerCurve)[1:]},
             )
             for i in layers
         ]
+    for layer in found:
+        _check(layer)
+    return found
+
+
+def _check(layer: LayerCurve) -> None:
+    """Raise :class:`ValueError` unless the arrays belong together."""
+    if not layer.name.isprintable() or len(layer.name) > LONGEST_NAME:
+        raise ValueError("the name of a layer cannot be printed")
+    points, bins = np.size(layer.x), np.size(layer.density)
+    for f in fields(LayerCurve)[1:]:
+        values = getattr(layer, f.name)
+        expected = {"edges": bins + 1, "density": bins}.get(f.name, points)
+        if values.shape != (expected,) or not expected or values.dtype.kind != "f":
+            raise ValueError(f"{layer.name}: {f.name} is no list of {expected} numbers")
+        if f.name in ("x", "edges") and not np.isfinite(values).all():
+            raise ValueError(f"{layer.name}: {f.name} holds what is not a finite number")

@@ -12,7 +12,7 @@ from pade_bench.activations.factory import activation_factory
 from pade_bench.config.compose import parse
 from pade_bench.config.history import current
 from pade_bench.config.targets import require_trusted
-from pade_bench.errors import ConfigurationError, PadeBenchError, RunError
+from pade_bench.errors import ConfigurationError, PadeBenchError, RunError, printable
 from pade_bench.runs.config_file import read_config
 from pade_bench.runs.home import Run
 from pade_bench.training.checkpoint_content import check_history, check_origin, check_weights
@@ -62,7 +62,7 @@ def rebuild(run: Run) -> Classifier:
     except Exception as error:  # whatever the constructors make of impossible arguments
         raise RunError(
             f"{run.directory / 'config.yaml'} describes a network that cannot be built: "
-            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            f"{type(error).__name__}: {printable(str(error).partition(chr(10))[0])}"
         ) from error
     try:
         check_origin(checkpoint, run.identifier)
@@ -71,7 +71,7 @@ def rebuild(run: Run) -> Classifier:
     except ValueError as error:
         raise RunError(
             f"{run.checkpoint} does not fit the network that config.yaml beside it describes: "
-            f"{error}."
+            f"{printable(str(error))}."
         ) from error
     classifier.load_state_dict(checkpoint["state_dict"])
     classifier.on_load_checkpoint(checkpoint)

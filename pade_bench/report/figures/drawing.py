@@ -14,6 +14,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from pade_bench.errors import printable
 from pade_bench.report.figures.style import INK, RC
 from pade_bench.report.groups import Group
 from pade_bench.report.names import PADE
@@ -65,12 +66,12 @@ class Plan:
     def _layers(self, group: Group) -> list[LayerCurve] | None:
         for run in group.finished:
             path = run.directory / "activations.npz"
-            if path.exists():
+            if os.path.lexists(path):
                 try:
                     return load_curves(path)
                 except Exception as error:
                     # Damage shows in as many exceptions as there are libraries in between.
-                    self.problems.append(f"{path}: cannot be read ({error})")
+                    self.problems.append(printable(f"{path}: cannot be read ({error})"))
         return None
 
 
@@ -86,7 +87,7 @@ def _render(job: tuple[str, Draw]) -> tuple[bytes, bytes, str] | str | None:
     try:
         return _forms(*job)
     except Exception as error:  # one damaged record must not cost the whole report
-        return f"{type(error).__name__}: {error}"
+        return printable(f"{type(error).__name__}: {error}")
 
 
 def _forms(key: str, draw: Draw) -> tuple[bytes, bytes, str] | None:

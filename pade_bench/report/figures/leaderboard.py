@@ -17,6 +17,7 @@ from pade_bench.report.leaderboard import Board, Entry
 from pade_bench.report.names import REFERENCE
 
 WIDTH = 4.8  # inches: two beside each other on a screen, one on a phone
+LONGEST_LABEL = 40  # characters: a stranger's may be as long as a record allows
 _UNITS = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -27,7 +28,7 @@ def dots(board: Board) -> Figure | None:
         return None
     figure, panel = _figure(
         height=0.3 + 0.24 * len(entries),
-        left=0.2 + 0.075 * max(len(e.group.label) for e in entries),
+        left=0.2 + 0.075 * max(len(_label(e.group.label)) for e in entries),
     )
     low, high = _limits(entries)
     colored = in_color(board.groups)
@@ -43,7 +44,7 @@ def dots(board: Board) -> Figure | None:
         panel.plot(mean, y, style.marker, color=color, markersize=6, zorder=5)
         if entry.group.kind == (REFERENCE, ()):
             panel.axvline(mean, color=color, linestyle=":", linewidth=1)
-    panel.set_yticks(range(len(entries)), [e.group.label for e in entries])
+    panel.set_yticks(range(len(entries)), [_label(e.group.label) for e in entries])
     panel.set_ylim(len(entries) - 0.5, -0.5)
     panel.set_xlim(low, high)
     panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -63,7 +64,7 @@ def time_and_accuracy(board: Board) -> Figure | None:
     handles: dict[str, Line2D] = {}
     colored = in_color(board.groups)
     n_names = len({e.group.label if e.group.kind in colored else OTHERS for e in entries})
-    longest = max(len(e.group.label) for e in entries if e.group.kind in colored)
+    longest = max(len(_label(e.group.label)) for e in entries if e.group.kind in colored)
     columns = max(1, min(4, int(WIDTH / (0.45 + 0.08 * longest))))
     rows = math.ceil(n_names / columns)
     figure, panel = _figure(height=2.9, left=0.7, below=0.1 + 0.2 * rows)
@@ -88,9 +89,13 @@ def time_and_accuracy(board: Board) -> Figure | None:
     panel.set_ylabel("test accuracy (%)")
     panel.set_title(board.title, loc="left")
     names = sorted(handles, key=lambda name: (name == OTHERS, -list(handles).index(name)))
-    figure.legend([handles[n] for n in names], names, loc="lower center", ncols=columns,
-                  handlelength=1)  # fmt: skip
+    figure.legend([handles[n] for n in names], list(map(_label, names)), loc="lower center",
+                  ncols=columns, handlelength=1)  # fmt: skip
     return figure
+
+
+def _label(name: str) -> str:
+    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
 
 
 def _figure(height: float, left: float, below: float = 0.0) -> tuple[Figure, Axes]:

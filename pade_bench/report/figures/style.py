@@ -116,6 +116,7 @@ RC: Any = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.handlelength": 3.2,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.fonttype": "path",
     "pdf.fonttype": 42,
     **dict.fromkeys(
