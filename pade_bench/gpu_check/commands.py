@@ -38,7 +38,7 @@ def train(*overrides: str) -> tuple[dict[str, Any], float]:
         if done.returncode or len(records) != 1:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
             raise RuntimeError(f"{' '.join(overrides)}: {said[-1] if said else 'no record'}")
-        return json.loads(records[0].read_text()), seconds
+        return json.loads(records[0].read_text(encoding="utf-8")), seconds
 
 
 def epochs(
