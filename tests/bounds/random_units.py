@@ -40,7 +40,8 @@ def draw(kind, random, form):
         return units[random.integers(len(units))]
     if kind == "initial":
         name = list(FUNCTIONS)[random.integers(len(FUNCTIONS))]
-        return tuple(np.array(c) for c in initial_coefficients(name, (5, 4), form))
+        start = initial_coefficients(name, (5, 4), form)
+        return np.array(start.numerator), np.array(start.denominator)
     m, n = (random.integers(1, 11, 2) if kind == "other_degrees" else (5, 4)).__iter__()
     a, b = random.normal(size=m + 1), random.normal(size=n)
     if kind == "near_cancelling":
