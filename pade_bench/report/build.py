@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pade_bench.report import sections
+from pade_bench.report import certified, sections
 from pade_bench.report.figures.drawing import Plan, write
 from pade_bench.report.groups import Group
 from pade_bench.report.leaderboard import boards
@@ -19,7 +19,7 @@ from pade_bench.runs.records import Result, unverified
 
 # The files that a report writes, all others in its directory are the user's.
 _OURS = re.compile(
-    r"(figure\d|table\d|parameters|pruning|across|(leaderboard|time|curves|learned|ranks|paired)_.+)"
+    r"(figure\d|table\d|parameters|pruning|across|certified|(leaderboard|time|curves|learned|ranks|paired)_.+)"
     r"\.(png|pdf|md|csv|tex)"
 )
 _HASH = re.compile(r"\b([0-9a-f]{10})[0-9a-f]{30}\b")  # of a commit, of which ten digits do
@@ -62,6 +62,8 @@ def _sections(groups: Sequence[Group], plan: Plan) -> list[Section]:
     drawn = sections.most_complete(found)
     parts = [sections.leaderboard(found, drawn, plan)] if found else []
     parts += sections.details(drawn, plan)
+    if robustness := certified.section(groups, plan):
+        parts.append(robustness)
     parts.append(sections.of_the_paper(groups, plan))
     if len(drawn) < len(found):
         parts[0].notes.append(
