@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -15,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from pade_bench.config.compose import Composed, command_options, compose, search_path
 from pade_bench.config.fields import flatten, to_plain
@@ -25,11 +26,11 @@ from pade_bench.runs.chain import chain
 from pade_bench.runs.files import writing_to
 from pade_bench.runs.home import Run
 from pade_bench.sweeps import isolated, launchers
-from pade_bench.sweeps.jobs import Job, plan, summary, survey
+from pade_bench.sweeps.jobs import Job, JobState, plan, summary, survey
 from pade_bench.sweeps.outcome import Follower, conclude, outcome, print_ranking, table
 
 # Settings of the sweep, not of its jobs.
-_OF_THE_SWEEP = ("sweep", "dry_run", "fail_fast", "restart")
+OF_THE_SWEEP = ("sweep", "dry_run", "fail_fast", "restart")
 # States of a job in which it is started.
 _TO_DO = ("missing", "failed", "interrupted")
 # How often the jobs that are left are launched anew when a launcher itself gave up.
@@ -57,7 +58,15 @@ class PadeBenchSweeper(Sweeper):
     ) -> None:
         """Remember what Hydra hands over; each job is started by :class:`Isolated` instead."""
         self.hydra_context = hydra_context
-        self.config = config
+        self.config = copy.deepcopy(config)
+        # A launcher composes each job's configuration with these, but without sweep=NAME, in which
+        # a sweeper may have settings that the usual one does not have.
+        with read_write(self.config.hydra):
+            self.config.hydra.overrides.hydra = [
+                o
+                for o in config.hydra.overrides.hydra
+                if not o.lstrip("+~").startswith("hydra.sweeper.")
+            ]
 
     def sweep(self, arguments: list[str]) -> None:
         """List or run the jobs that ``arguments`` describe.
@@ -70,38 +79,62 @@ class PadeBenchSweeper(Sweeper):
         launchers.require(self.config)
         found = self._jobs(arguments)
         jobs = [job for job, _ in found]
-        states = survey(jobs)
-        to_do = [self.config.restart or state.state in _TO_DO for state in states]
-        left = list(itertools.compress(jobs, to_do))
-        if left:
+        self._check(found)
+        if self.config.dry_run:
+            return print(plan(jobs))
+        try:
+            self._run(found)
+        finally:  # also when it is interrupted
+            states = self._states(jobs)
+            print(f"\n{table(states)}", flush=True)
+            print_ranking(jobs)
+        conclude(states)
+
+    def _check(self, found: Sequence[tuple[Job, list[Run]]]) -> None:
+        """Raise :class:`ConfigurationError` for a job that is to be run and cannot be."""
+        if left := self._left(found):
             # Imported here, because a list of finished runs must not wait for torch.
             from pade_bench.training.preflight import check
 
-            check(itertools.compress([runs for _, runs in found], to_do))
-        if self.config.dry_run:
-            return print(plan(jobs))
+            check(runs for _, runs in left)
+
+    def _left(self, found: Sequence[tuple[Job, list[Run]]]) -> list[tuple[Job, list[Run]]]:
+        """Return the jobs that are to be run."""
+        assert self.config is not None
+        states = survey([job for job, _ in found])
+        return [
+            one
+            for one, state in zip(found, states, strict=True)
+            if self.config.restart or state.state in _TO_DO
+        ]
+
+    def _run(self, found: Sequence[tuple[Job, list[Run]]]) -> None:
+        """Run the jobs that are missing, failed or interrupted, all with ``restart``."""
+        assert self.config is not None
+        left = [job for job, _ in self._left(found)]
         if self.config.restart:
             # Once and here, not by each job: one that is preempted has to resume.
             for run in (run for _, runs in found for run in runs):
                 config = dataclasses.replace(run.config, restart=True)
                 with dataclasses.replace(run, config=config).claim():
                     pass
-            states = survey(jobs)
         if left:
-            logs = Path(self.config.hydra.sweep.dir)
-            with writing_to(logs):
-                logs.mkdir(parents=True)
-            print(f"{summary(states)}\nwhat each job prints goes to {logs}", flush=True)
-            try:
-                self._launch(left, logs)
-            finally:  # also when it is interrupted
-                states = [outcome(state, logs) for state in survey(jobs)]
-                print(f"\n{table(states)}", flush=True)
-                print_ranking(jobs)
-        else:
-            print(table(states))
-            print_ranking(jobs)
-        conclude(states)
+            with writing_to(self.logs):
+                self.logs.mkdir(parents=True, exist_ok=True)
+            now = summary(survey([job for job, _ in found]))
+            print(f"{now}\nwhat each job prints goes to {self.logs}", flush=True)
+            self._launch(left, self.logs)
+
+    def _states(self, jobs: Sequence[Job]) -> list[JobState]:
+        """Return the state of jobs, from what lies on the disk and from the logs of this sweep."""
+        states = survey(jobs)
+        return [outcome(s, self.logs) for s in states] if self.logs.exists() else states
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what the jobs of this sweep print."""
+        assert self.config is not None
+        return Path(self.config.hydra.sweep.dir)
 
     def _launch(self, jobs: Sequence[Job], logs: Path) -> None:
         """Hand jobs to the launcher; launch anew what is left where it gave up itself."""
@@ -166,14 +199,14 @@ class PadeBenchSweeper(Sweeper):
         params = [f"{key}={value}" for key, value in self.params.items()]
         overrides = []
         for override in parser.parse_overrides([*params, *arguments]):
-            if override.key_or_group not in _OF_THE_SWEEP:
+            if override.key_or_group not in OF_THE_SWEEP:
                 overrides.append(override)
             elif override.is_sweep_override():
                 raise ConfigurationError(f"{override.input_line}: a sweep has one value of it.")
         searched = search_path(self.config.hydra)
         composed = functools.cache(lambda *overrides: compose([*searched, *overrides]))
         # The last value that is given for a setting counts, at the place of the first.
-        values = {o.get_key_element(): _values(o) for o in overrides}
+        values = {o.get_key_element(): values_of(o) for o in overrides}
         for combination in itertools.product(*values.values()):
             # Composing takes a tenth of a second, and seeds differ in one number.
             seed = [o for o in combination if o.startswith("seed=")]
@@ -186,7 +219,7 @@ class PadeBenchSweeper(Sweeper):
             yield list(combination), chain(found)
 
 
-def _values(override: Override) -> list[str]:
+def values_of(override: Override) -> list[str]:
     """Return an override as often as it has values: ``["seed=0", "seed=1"]``."""
     key = override.get_key_element()
     if not override.is_sweep_override():

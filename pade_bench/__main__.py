@@ -25,6 +25,7 @@ from pade_bench.sweeps.isolated import end_with_parent
 from pade_bench.sweeps.jobs import Job, plan
 
 try:
+    from hydra_plugins.pade_bench.search import OptunaSweeper, TunedSweeper
     from hydra_plugins.pade_bench.sweeper import PadeBenchSweeper
 except ModuleNotFoundError:  # pip learns of a folder of the repository when it installs it
     sys.exit("pade_bench: this checkout was installed before hydra_plugin/ was in it; do so again.")
@@ -35,7 +36,7 @@ _EXPLAINED = (PadeBenchError, CompactHydraException, HydraException, OmegaConfBa
 
 @hydra.main(version_base="1.3", config_path="pkg://pade_bench.configs", config_name="config")
 def _job(config: DictConfig) -> float | None:
-    """Do what ``config`` describes; return the accuracy, for sweepers that look for a high one."""
+    """Do what ``config`` describes; return what a search maximizes, see :func:`_train`."""
     try:
         return _train(config)
     except _EXPLAINED as error:  # here already: Hydra would print a line of its own before it
@@ -45,7 +46,12 @@ def _job(config: DictConfig) -> float | None:
 
 
 def _train(config: DictConfig) -> float | None:
-    """Train the run that ``config`` describes, or say that it is finished; return its accuracy."""
+    """Train the run that ``config`` describes, or say that it is finished.
+
+    Returns the accuracy on the images that ``data.validation`` sets apart, None without any or if
+    training diverged: sweepers of Hydra's search by what is returned, and must not see the test
+    split.
+    """
     runs = chain(composed(config, HydraConfig.get()))
     # Imported here, because printing a configuration must not wait for torch.
     from pade_bench.training import fit
@@ -64,7 +70,7 @@ def _train(config: DictConfig) -> float | None:
     if config.dry_run:
         return print(plan([Job.of(runs, HydraConfig.get().overrides.task)]))
     records = [fit(runs[0])] if config.prune.shares is None else fit_chain(runs)
-    return records[-1].test_accuracy
+    return records[-1].validation_accuracy
 
 
 def _end(error: Exception) -> NoReturn:
@@ -83,7 +89,8 @@ def _command() -> None:
     end_with_parent()
     register()
     launchers.register()
-    Plugins.instance().register(PadeBenchSweeper)
+    for sweeper in (PadeBenchSweeper, OptunaSweeper, TunedSweeper):
+        Plugins.instance().register(sweeper)
     # With this variable Hydra raises what it would otherwise print in its own way.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:

@@ -60,7 +60,7 @@ def evaluate(
     set_numerics(run.config.trainer)
     classifier.to(device)
     correct, seen = torch.zeros(2, dtype=torch.int64), 0
-    for images, labels in data.val_dataloader():
+    for images, labels in data.test_dataloader():
         with autocast(run.config.trainer, device):
             logits = classifier(images.to(device))
         correct += count_correct(logits, labels.to(device)).cpu()

@@ -114,7 +114,12 @@ def _check(key: str, value: Any, allowed: Range | tuple[str | bool, ...] | None)
     if isinstance(allowed, tuple):
         if (type(value), value) not in [(type(c), c) for c in allowed]:  # 1 is not true
             raise ConfigurationError(one_of(key, value, [str(c).lower() for c in allowed]))
-    elif not allowed.holds(value):
+        return
+    try:
+        holds = allowed.holds(value)
+    except TypeError:  # within a component values of any type are composed
+        holds = False
+    if not holds:
         raise ConfigurationError(f"{key}={value}: must be {allowed.words}.")
 
 

@@ -46,6 +46,19 @@ class OptimConfig(Component):
 
 
 @dataclass
+class DataConfig(Component):
+    """The data set, and how many of its training images are set apart.
+
+    ``validation``: images, drawn by the seed, that are not trained on; the accuracy on them is for
+    choices, such as that of a learning rate, which must not be made by the test split.
+    """
+
+    validation: int = setting(
+        0, Range(lambda v: type(v) is int and v >= 0, "a whole number of at least 0"), added=True
+    )
+
+
+@dataclass
 class TrainerConfig:
     """How long and on what a run trains.
 
@@ -102,7 +115,7 @@ class Config:
     The rest are settings of our own.
     """
 
-    data: Component
+    data: DataConfig
     model: Component
     activation: Component
     optim: OptimConfig

@@ -20,6 +20,10 @@ class Split(NamedTuple):
     images: Tensor  # (N, C, H, W), uint8
     labels: Tensor  # (N,), int64
 
+    def take(self, indices: Tensor) -> Split:
+        """Return the images of these numbers with their labels."""
+        return Split(self.images[indices], self.labels[indices])
+
     def to(self, device: torch.device) -> Split:
         """Return the split on ``device``."""
         return Split(self.images.to(device), self.labels.to(device))

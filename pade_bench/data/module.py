@@ -24,6 +24,7 @@ from pade_bench.data.loader import (
     ShuffledLoader,
     Split,
 )
+from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import ConfigurationError
 
 BYTES_AT_ONCE = 1 << 25  # of float32 images that are augmented together, 8,192 of MNIST
@@ -87,6 +88,20 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """Return test images on the device, on which to look at what a network does."""
         return next(iter(self.val_dataloader()))[0]
 
+    def set_apart(self, count: int) -> None:
+        """Leave ``count`` images out of the train split, drawn by the seed, for validation.
+
+        To be called before the data is loaded. :meth:`val_dataloader` then returns a list: the
+        loader of the test split, and that of these images as they are.
+
+        Raises:
+            ConfigurationError: this data set cannot.
+        """
+        if count:
+            raise ConfigurationError(
+                f"data.validation={count}: {type(self).__name__} cannot set images apart."
+            )
+
     def hand_over_chunks(self) -> None:
         """Let loaders hand over :class:`pade_bench.data.loader.Chunk` instead of single batches.
 
@@ -125,6 +140,8 @@ class InMemoryImages(ImageDataModule):
         self.augment = augment
         self.chunk = 1  # batches that are augmented and handed over at a time
         self._splits: tuple[Split, Split] | None = None
+        self._set_apart = 0
+        self._validation: Split | None = None
 
     @abstractmethod
     def load(self) -> tuple[Split, Split]:
@@ -135,9 +152,13 @@ class InMemoryImages(ImageDataModule):
 
         Raises:
             DataError: it is missing and cannot be downloaded, or it is damaged.
+            ConfigurationError: there are not as many images as are to be set apart.
         """
         if self._splits is None:
-            self._splits = self.load()
+            train, test = self.load()
+            if self._set_apart:
+                train, self._validation = divide(train, self._set_apart, self.seed)
+            self._splits = train, test
 
     def setup(self, stage: str | None = None) -> None:
         """Put the data on the device of the trainer, or leave it on the CPU without one.
@@ -145,8 +166,14 @@ class InMemoryImages(ImageDataModule):
         Raises:
             DataError: as :meth:`prepare_data`, which runs in one process per machine only.
         """
-        train, test = self._splits or self.load()
+        InMemoryImages.prepare_data(self)
+        train, test = self._loaded()
         self._splits = train.to(self.device), test.to(self.device)
+        if self._validation is not None:
+            self._validation = self._validation.to(self.device)
+
+    def set_apart(self, count: int) -> None:
+        self._set_apart = count
 
     def hand_over_chunks(self) -> None:
         batch = 4 * self.batch_size * self.in_channels * self.image_size**2
@@ -166,7 +193,14 @@ class InMemoryImages(ImageDataModule):
         )
         return self._grouped(loader)
 
-    def val_dataloader(self) -> BatchLoader:
+    def val_dataloader(self) -> Any:
+        """Return the test split as it is, in its own order; and the images set apart, if any."""
+        if self._validation is None:
+            return self.test_dataloader()
+        held = BatchLoader(self._validation, self.batch_size, self.normalization, self.shard)
+        return [self.test_dataloader(), self._grouped(held)]
+
+    def test_dataloader(self) -> Any:
         """Return the test split as it is, in its own order."""
         return self._grouped(self._test_loader())
 
@@ -209,6 +243,21 @@ class RotatedImages(InMemoryImages):
         seed: int = 0,
     ) -> None:
         super().__init__(root, batch_size, seed, RandomRotation(max_rotation))
+
+
+def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
+    """Return a split without ``count`` of its images, which the seed draws, and these.
+
+    Raises:
+        ConfigurationError: nothing would be left.
+    """
+    n = len(split.labels)
+    if count >= n:
+        raise ConfigurationError(f"data.validation={count}: there are {n} training images.")
+    drawn = torch.Generator().manual_seed(epoch_seed(seed, 0, "validation"))
+    order = torch.randperm(n, generator=drawn)
+    rest, apart = (part.sort().values for part in (order[count:], order[:count]))
+    return split.take(rest), split.take(apart)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

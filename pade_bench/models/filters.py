@@ -106,10 +106,10 @@ def strongest_filters(
     return kept
 
 
-def keep_filters(
+def remove_other_filters(
     network: nn.Module, activation_type: type[nn.Module], images: Tensor, kept: Filters
 ) -> None:
-    """Remove all other filters of an unpruned network in place, with what depends on them."""
+    """Remove all filters but the ``kept`` of an unpruned network, with what depends on them."""
     import torch_pruning  # here, as runs that prune nothing need not wait for it
 
     with _dependencies(network, activation_type, images) as graph:

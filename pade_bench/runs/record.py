@@ -38,6 +38,9 @@ class Record:
         train_loss_per_epoch: mean over the images of the epoch, measured while training.
         test_top5_accuracy: as ``test_accuracy``, of data of more than ten classes.
         test_top5_accuracy_per_epoch: one value per complete epoch, of such data.
+        validation_accuracy: after the last epoch, in percent of the training images that
+            ``data.validation`` sets apart; for choices.
+        validation_accuracy_per_epoch: one value per complete epoch, of these.
         parameters: how many the network has.
         activation_parameters: how many of them belong to activations.
         activation_layers: how many activations the network has.
@@ -66,6 +69,8 @@ class Record:
     train_loss_per_epoch: Sequence[float]
     test_top5_accuracy: float | None = None
     test_top5_accuracy_per_epoch: Sequence[float] | None = None
+    validation_accuracy: float | None = None
+    validation_accuracy_per_epoch: Sequence[float] | None = None
     parameters: int
     activation_parameters: int
     activation_layers: int | None = None
@@ -140,6 +145,7 @@ class Record:
         if accuracy is not None and (not epochs or accuracy != accuracies[-1]):
             raise ValueError(f"test_accuracy {accuracy} is not that of the last epoch")
         has_top5 = values.optional("test_top5_accuracy", float) is not None
+        has_validation = values.optional("validation_accuracy", float) is not None
         activation = values.name("activation")
         provenance = values.optional("provenance", dict)
         return cls(
@@ -155,6 +161,8 @@ class Record:
             train_loss_per_epoch=values.numbers("train_loss_per_epoch", epochs),
             test_top5_accuracy=values.percent("test_top5_accuracy") if has_top5 else None,
             test_top5_accuracy_per_epoch=_numbers(values, "test_top5_accuracy_per_epoch", epochs),
+            validation_accuracy=values.percent("validation_accuracy") if has_validation else None,
+            validation_accuracy_per_epoch=_numbers(values, "validation_accuracy_per_epoch", epochs),
             parameters=values.count("parameters"),
             activation_parameters=values.count("activation_parameters"),
             activation_layers=values.optional("activation_layers", int),

@@ -104,9 +104,12 @@ def check(value: Any, where: str) -> None:
             raise ValueError(f"{where} is {shortened(value)}, which cannot be printed")
         if len(value) > LONGEST_TEXT:
             raise ValueError(f"{where} has {len(value):,} characters")
-    elif isinstance(value, (int, float)):
-        if not -(2**64) < value < 2**64:  # nor is NaN
-            raise ValueError(f"{where} is {shortened(value)}, not a finite number")
+    elif isinstance(value, int):
+        if not -(2**64) < value < 2**64:
+            raise ValueError(f"{where} is {shortened(value)}, out of all bounds")
+    elif isinstance(value, float):
+        if not abs(value) < 1e100:  # nor is NaN, nor may a sum of them be infinite
+            raise ValueError(f"{where} is {value}, not a finite number")
     elif isinstance(value, dict):
         for key, item in value.items():
             check(key, f"a name in {where}")

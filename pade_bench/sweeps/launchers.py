@@ -17,12 +17,13 @@ from pade_bench.errors import ConfigurationError
 
 
 def register() -> None:
-    """Make this package's configurations of the launchers the ones that Hydra knows."""
-    Plugins.instance()  # imports the launchers' packages, which store configurations of their own
+    """Make this package's configurations of launchers and sweepers the ones that Hydra knows."""
+    Plugins.instance()  # imports their packages, which store configurations of their own
     # Those of the same name would be merged with ours.
-    theirs = ConfigStore.instance().repo["hydra"]["launcher"]
+    theirs = ConfigStore.instance().repo["hydra"]
     for name in ("joblib", "ray", "submitit_slurm"):
-        theirs.pop(f"{name}.yaml", None)
+        theirs["launcher"].pop(f"{name}.yaml", None)
+    theirs["sweeper"].pop("optuna.yaml", None)
 
 
 def require(config: DictConfig) -> None:

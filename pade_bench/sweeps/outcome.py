@@ -10,6 +10,7 @@ from pathlib import Path
 from pade_bench.errors import RunHeldError, SweepError
 from pade_bench.report.grouping import group_runs
 from pade_bench.report.tables.terminal import print_leaderboard
+from pade_bench.runs.progress_lines import is_progress
 from pade_bench.runs.records import read_runs
 from pade_bench.runs.state import DONE
 from pade_bench.sweeps.isolated import ENDED, ending, log_path
@@ -63,7 +64,7 @@ class Follower(threading.Thread):
         if line.startswith(ENDED):
             state, _, reason = line.removeprefix(ENDED).partition(": ")
             print(job, f"{state}, {reason}" if reason else state, flush=True)
-        elif line.startswith(("epoch ", "resuming ")):
+        elif is_progress(line):
             print(job, line, flush=True)
 
 

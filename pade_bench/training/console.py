@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from pade_bench.report.names import count
 from pade_bench.runs.home import Run
+from pade_bench.runs.progress_lines import epoch_line, resuming_line
 from pade_bench.runs.record import FINISHED, Record
 from pade_bench.runs.state import duration
 
@@ -39,7 +40,7 @@ class PrintEpochs(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if done := len(pl_module.history["train_loss"]):
-            print(f"resuming after epoch {done} of {trainer.max_epochs}", flush=True)
+            print(resuming_line(done, trainer.max_epochs or done), flush=True)
         self.said = time.monotonic()
         self._start(trainer, pl_module)
 
@@ -76,17 +77,19 @@ class PrintEpochs(Checkpoint):
 
     def _line(self, trainer: pl.Trainer, pl_module: Any) -> str:
         """Return the line of an epoch that has ended."""
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        if pl_module.diverged:
-            return f"{epoch}  diverged: the loss is not finite"
-        last = {name: values[-1] for name, values in pl_module.history.items()}
-        top5 = f", top-5 {last['test_top5_accuracy']:.2f} %" if "test_top5_accuracy" in last else ""
-        self.batches = int(trainer.num_training_batches)
-        return (
-            f"{epoch}  train loss {last['train_loss']:.4f}  "
-            f"test accuracy {last['test_accuracy']:.2f} %{top5}  {last['seconds']:.1f} s"
-            f"{self._left(trainer, pl_module)}"
-        )
+        measured = "diverged: the loss is not finite"
+        if not pl_module.diverged:
+            last = {name: values[-1] for name, values in pl_module.history.items()}
+            self.batches = int(trainer.num_training_batches)
+            measured = f"train loss {last['train_loss']:.4f}  test accuracy "
+            measured += f"{last['test_accuracy']:.2f} %"
+            if "test_top5_accuracy" in last:
+                measured += f", top-5 {last['test_top5_accuracy']:.2f} %"
+            if "validation_accuracy" in last:
+                measured += f"  validation {last['validation_accuracy']:.2f} %"
+            measured += f"  {last['seconds']:.1f} s{self._left(trainer, pl_module)}"
+        epoch = trainer.current_epoch + 1
+        return epoch_line(epoch, trainer.max_epochs or epoch, measured)
 
     def _left(self, trainer: pl.Trainer, pl_module: Any) -> str:
         """Return ``", about 12 min left"``, and nothing where it is not known, or at the end."""

@@ -29,7 +29,7 @@ from pade_bench.training.graphed import GraphedClassifier
 from pade_bench.training.learned import measure
 from pade_bench.training.module import Classifier
 from pade_bench.training.provenance import provenance
-from pade_bench.training.pruned import Pruned, costs, keep, prune, read_filters
+from pade_bench.training.pruned import Pruned, costs, prune, read_filters, write_filters
 from pade_bench.training.trainer import (
     accelerator,
     autocast,
@@ -79,17 +79,20 @@ def fit(run: Run, pruned: Pruned | None = None) -> Record:
         record = run.record()
         if record is None:
             if pruned:
-                keep(run, pruned.filters)
+                write_filters(run, pruned.filters)
             print_start(run, _count(classifier.network), describe_device(run.config))
             classifier = _train(run, classifier, initial, data, pruned)
-            record = _keep(run, classifier, initial, data)
+            record = _write_results(run, classifier, initial, data)
     print_summary(run, record)
     return record
 
 
 def make_data(run: Run) -> ImageDataModule:
     """Return the configured data module, with the run's seed."""
-    return make("data", run.config.data, ImageDataModule, run.trust, seed=run.config.seed)
+    config = run.config
+    data = make("data", config.data, ImageDataModule, run.trust, seed=config.seed)
+    data.set_apart(config.data.validation)
+    return data
 
 
 def make_network(run: Run, activation: ActivationFactory, data: ImageDataModule) -> nn.Module:
@@ -132,6 +135,7 @@ def make_classifier(run: Run, pruned: Pruned | None = None, graphed: bool = Fals
         config.trainer.channels_last,
         config.trainer.compile,
         data.num_classes > MOST_CLASSES_WITHOUT_TOP5,
+        config.data.validation > 0,
     )
     if not graphed:
         return Classifier(*arguments)
@@ -220,7 +224,9 @@ def _check_numerics(run: Run, classifier: Classifier, checkpoint: dict[str, Any]
     )
 
 
-def _keep(run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule) -> Record:
+def _write_results(
+    run: Run, classifier: Classifier, initial: nn.Module, data: ImageDataModule
+) -> Record:
     """Write the learned activations and the record, which is returned."""
     images = data.sample_images()
     layers = measure(classifier, initial, images)
@@ -258,7 +264,7 @@ def make_record(
             f"{run.directory}: training ended after {len(history['train_loss'])} of "
             f"{run.config.trainer.max_epochs} epochs. The same command resumes."
         )
-    top5 = history.get("test_top5_accuracy")
+    top5, validation = (history.get(n) for n in ("test_top5_accuracy", "validation_accuracy"))
     images, others = Images.split(data.record_entries())
     facts: dict[str, Any] = {**run.names, **run.identifier}
     return Record(
@@ -270,6 +276,8 @@ def make_record(
         train_loss_per_epoch=history["train_loss"],
         test_top5_accuracy=top5[-1] if top5 and finished else None,
         test_top5_accuracy_per_epoch=top5,
+        validation_accuracy=validation[-1] if validation and finished else None,
+        validation_accuracy_per_epoch=validation,
         parameters=_count(classifier.network),
         activation_parameters=sum(_count(m) for m in activations),
         activation_layers=len(activations),

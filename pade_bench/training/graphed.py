@@ -88,7 +88,9 @@ class GraphedClassifier(Classifier):
             for entry in self.trainer.lr_scheduler_configs:
                 self.lr_scheduler_step(entry.scheduler, None)
 
-    def validation_step(self, batch: Chunk | tuple[Tensor, Tensor], _: int) -> None:
+    def validation_step(
+        self, batch: Chunk | tuple[Tensor, Tensor], _: int, dataloader_idx: int = 0
+    ) -> None:
         """Count the correct predictions of a chunk, or of one batch."""
         for images, labels in _batches(batch):
             self._test(images, labels)

@@ -25,10 +25,11 @@ class Classifier(pl.LightningModule):
 
     ``history`` holds one value per complete epoch: ``train_loss`` (mean over the epoch's images,
     measured while training), ``test_accuracy`` (percent), for data of more than ten classes
-    ``test_top5_accuracy`` (percent of images whose label is among the five best guesses), and
-    ``seconds``. It travels in the checkpoint, so a resumed run has the history of one that was
-    never interrupted. ``measured`` holds what else the last epoch showed, by the names that
-    TensorBoard gives it: train accuracy (while training, in percent), test loss, learning rates.
+    ``test_top5_accuracy`` (percent of images whose label is among the five best guesses), where
+    images are set apart ``validation_accuracy`` (percent of these), and ``seconds``. It travels in
+    the checkpoint, so a resumed run has the history of one that was never interrupted. ``measured``
+    holds what else the last epoch showed, by the names that TensorBoard gives it: train accuracy
+    (while training, in percent), test loss, learning rates.
 
     Args:
         network: maps (N, C, H, W) images to (N, classes) logits.
@@ -39,6 +40,7 @@ class Classifier(pl.LightningModule):
         channels_last: the memory format of images and weights.
         compile_network: run the network through torch.compile.
         top5: measure the top-5 accuracy too.
+        validates: measure the accuracy on the images that the data module sets apart.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Classifier(pl.LightningModule):
         channels_last: bool = True,
         compile_network: bool = False,
         top5: bool = False,
+        validates: bool = False,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -72,6 +75,8 @@ class Classifier(pl.LightningModule):
         }
         if top5:
             self.history["test_top5_accuracy"] = []
+        if validates:
+            self.history["validation_accuracy"] = []
 
     def on_fit_start(self) -> None:
         # Lightning has moved the network to its device by now. The sums lie in the same memory for
@@ -142,7 +147,17 @@ class Classifier(pl.LightningModule):
         self._test_loss_sum.zero_()
         self._images_tested = 0
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def on_validation_batch_start(self, batch: Any, index: int, dataloader_idx: int = 0) -> None:
+        if dataloader_idx == 1 and index == 0:  # the test split is done, images set apart follow
+            self._of_test = self._counts()
+            self.on_validation_epoch_start()
+
+    def _counts(self) -> tuple[int, Tensor, Tensor]:
+        return self._images_tested, self._correct.clone(), self._test_loss_sum.clone()
+
+    def validation_step(
+        self, batch: tuple[Tensor, Tensor], _: int, dataloader_idx: int = 0
+    ) -> None:
         """Count the correct predictions of a batch."""
         images, labels = batch
         self.count(images, labels)
@@ -156,9 +171,11 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         # Lightning has measured the test accuracy by now: its validation loop is part of the epoch.
-        seen, tested = (self._total(n).item() for n in (self._images_seen, self._images_tested))
+        validates = "validation_accuracy" in self.history
+        images, correct, test_loss = self._of_test if validates else self._counts()
+        seen, tested = (self._total(n).item() for n in (self._images_seen, images))
         loss = self._total(self._loss_sum).item() / seen
-        accuracy, top5 = (100 * n / tested for n in self._total(self._correct).tolist())
+        accuracy, top5 = (100 * n / tested for n in self._total(correct).tolist())
         if not math.isfinite(loss):
             self.diverged = True
             self.trainer.should_stop = True
@@ -168,13 +185,17 @@ class Classifier(pl.LightningModule):
         self.history["seconds"].append(time.perf_counter() - self._began)
         self.measured = {
             "accuracy/train": 100 * self._total(self._train_correct).item() / seen,
-            "loss/test": self._total(self._test_loss_sum).item() / tested,
+            "loss/test": self._total(test_loss).item() / tested,
             **self._learning_rates,
         }
         metrics = {"loss": loss, "accuracy": accuracy}
         if "test_top5_accuracy" in self.history:
             self.history["test_top5_accuracy"].append(top5)
             metrics["top-5"] = top5
+        if validates:
+            right, apart = self._total(self._correct)[0], self._total(self._images_tested)
+            metrics["validation"] = 100 * right.item() / apart.item()
+            self.history["validation_accuracy"].append(metrics["validation"])
         self.log_dict(metrics, prog_bar=True, logger=False, sync_dist=True)
 
     def _total(self, value: Tensor | int) -> Tensor:

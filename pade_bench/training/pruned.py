@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pade_bench.data import ImageDataModule
 from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import RunError
-from pade_bench.models.filters import Filters, keep_filters, multiply_adds
+from pade_bench.models.filters import Filters, multiply_adds, remove_other_filters
 from pade_bench.runs.files import MOST_BYTES_OF_JSON, parse_json, read_file, writing_to
 from pade_bench.runs.home import Run
 from pade_bench.runs.record_parts import Costs, Pruning
@@ -57,7 +57,7 @@ def read_filters(run: Run) -> Filters | None:
         ) from error
 
 
-def keep(run: Run, filters: Filters) -> None:
+def write_filters(run: Run, filters: Filters) -> None:
     """Write which filters the run's network has, before it is trained.
 
     Raises:
@@ -82,7 +82,7 @@ def prune(
     pruned: Pruned,
 ) -> None:
     """Give an unpruned network, with its initial weights, the filters of a run in place."""
-    keep_filters(network, activation_type, example(data), pruned.filters)
+    remove_other_filters(network, activation_type, example(data), pruned.filters)
     if run.config.prune.weights == "new":
         torch.manual_seed(
             epoch_seed(run.config.seed, len(run.config.prune.shares or ()), "weights")

@@ -27,6 +27,7 @@ from pade_bench.training.learned import learnable_activations, measure
 CURVES = {
     "test_accuracy": "accuracy/test",
     "test_top5_accuracy": "accuracy/test_top5",
+    "validation_accuracy": "accuracy/validation",
     "train_loss": "loss/train",
 }
 FIGURES_PER_RUN = 20

@@ -12,8 +12,8 @@ from pade_bench.errors import ConfigurationError
 from pade_bench.models.filters import (
     check_share,
     filter_groups,
-    keep_filters,
     multiply_adds,
+    remove_other_filters,
     strongest_filters,
 )
 
@@ -106,7 +106,7 @@ def test_a_pruned_network_computes_what_the_masked_one_does(name, channels, acti
     with torch.no_grad():
         expected = masked(network, groups, kept, images)(images)
         unpruned = network(images)
-        keep_filters(network, kind, images, kept)
+        remove_other_filters(network, kind, images, kept)
         found = network(images)
     scale = expected.abs().max()
     torch.testing.assert_close(found / scale, expected / scale, rtol=1e-4, atol=1e-5)
@@ -121,7 +121,7 @@ def test_every_convolution_loses_the_share_and_the_network_trains_on(name, chann
     before = {n: m.out_channels for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
     assert {n for group in groups for n in group.convolutions} == before.keys()
     kept = strongest_filters(network, groups, everything(groups), 50, "sum_of_abs")
-    keep_filters(network, kind, images, kept)
+    remove_other_filters(network, kind, images, kept)
     for conv, filters in before.items():
         assert network.get_submodule(conv).out_channels == filters // 2
     assert count(network) < parameters / 2
@@ -160,7 +160,7 @@ def test_the_filters_whose_weights_sum_lowest_go_first():
     a_third = strongest_filters(network, groups, start, 33, "sum_of_abs")
     assert a_third[first] == [0, 1, 2, 5]
     assert strongest_filters(network, groups, start, 33, "sum")[first] == [0, 2, 3, 5]
-    keep_filters(network, kind, images, a_third)
+    remove_other_filters(network, kind, images, a_third)
     # Shares are of the filters before any pruning, and their numbers stay.
     half = strongest_filters(network, groups, a_third, 50, "sum_of_abs")
     assert half[first] == [0, 1, 5]

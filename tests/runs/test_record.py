@@ -16,6 +16,7 @@ from synthetic_runs import make_record
 from pade_bench.runs.files import digest
 from pade_bench.runs.record import Progress, Record
 from pade_bench.runs.record_parts import Images, Provenance, Pruning
+from pade_bench.runs.values import check
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "record.md"
 # As version 0.1 wrote them, shortened.
@@ -168,3 +169,7 @@ def test_the_documentation_has_every_key_and_no_other():
 if __name__ == "__main__":
     text = DOCUMENT.read_text(encoding="utf-8")
     DOCUMENT.write_text(re.sub(r"\| key \|(.|\n)*?(?=\n\n|\Z)", lambda _: table(), text, count=1))
+
+
+def test_a_setting_may_be_as_large_as_makes_a_run_diverge():
+    check({"optim.weights.lr": 1e30}, "changes")
