@@ -1,16 +1,21 @@
-"""Write pade_bench/activations/coefficients.csv and print each row's largest errors.
+"""Fit the initial coefficients anew, print their largest errors, compare with the package's table.
 
-    python scripts/fit_coefficients.py
+    python scripts/fit_coefficients.py [--write]
 
 Table 6 of the paper stands below as printed, with exact Padé approximants for its three columns
-that are lost; the rest is fitted. A second run on the same machine writes the same file.
+that are lost; the rest is fitted, and compared in digits on which all machines agree. The table is
+pade_bench/activations/coefficients.csv; without ``--write`` it stays as it is, and with it, what
+agrees. Exit status: 0; 1 if it differs.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
+import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +35,10 @@ FIELDS = (
     *(f"b{k}" for k in range(1, N + 1)),
     *("max_error", "max_error_10", "origin"),
 )
+
+# Of a fit, on which all machines agree: function values that are wrong by four units in the last
+# place, as another machine's may be, change the eighth. What agrees in them stays as it is written.
+DIGITS = 6
 
 # An approximant is determined by its function; ours were computed anew.
 EXACT_PADE = {
@@ -67,6 +76,14 @@ def rows() -> Iterator[dict[str, str]]:
             yield row(form, name, fitted, "least-squares fit")
 
 
+def same(new: dict[str, str], old: dict[str, str] | None) -> bool:
+    """Tell whether two rows agree in as many digits as all machines do."""
+    if old is None or new["origin"] != old["origin"]:
+        return False
+    pairs = [(float(Fraction(new[key])), float(Fraction(old[key]))) for key in FIELDS[2:-3]]
+    return all(math.isclose(a, b, rel_tol=10.0**-DIGITS) for a, b in pairs)
+
+
 def row(form: str, name: str, values: Sequence[str], origin: str) -> dict[str, str]:
     """Return a row of the file, its errors computed from its coefficients as written."""
     errors = (f"{largest_error(form, name, values, bound):.4g}" for bound in (3, 10))
@@ -80,22 +97,44 @@ def largest_error(form: str, name: str, values: Sequence[str], bound: float) -> 
     return (pau(x, c[: M + 1], c[M + 1 :], form) - FUNCTIONS[name](x)).abs().max().item()
 
 
-def main() -> None:
-    """Write the file and print a table of the errors in Markdown."""
-    table = list(rows())
+def as_csv(table: Sequence[dict[str, str]]) -> str:
+    """Return the content of the file."""
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    aside = FILE.with_suffix(".csv.new")
-    aside.write_text(text.getvalue())
-    os.replace(aside, FILE)
+    return text.getvalue()
 
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table of the errors in Markdown, and what differs from the file; return 0 or 1."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help=f"write {FILE.name} if it differs")
+    options = parser.parse_args(arguments)
+    there = {(r["form"], r["function"]): r for r in csv.DictReader(FILE.open(encoding="utf-8"))}
+    table = []
+    for new in rows():
+        old = there.get((new["form"], new["function"]))
+        table.append(old if old is not None and same(new, old) else new)
     print("| form | function | largest error on [-3, 3] | on [-10, 10] | origin |")
     print("|---|---|---|---|---|")
     for r in table:
         print("|", " | ".join(r[k] for k in ("form", "function", *FIELDS[-3:])), "|")
+    text, before = as_csv(table), FILE.read_text(encoding="utf-8")
+    if text == before:
+        print(f"\n{FILE.name} holds the same.")
+        return 0
+    for line in sorted(set(text.splitlines()) - set(before.splitlines())):
+        print(f"\nnot in {FILE.name}: {line}")
+    if options.write:
+        aside = FILE.with_suffix(".csv.new")
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, FILE)
+        print(f"\n{FILE} is written.")
+        return 0
+    print(f"\n{FILE.name} differs; --write would write it.")
+    return 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

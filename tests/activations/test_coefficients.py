@@ -192,15 +192,50 @@ def test_functions_without_one_finite_value_per_point_are_refused(function):
         initial_coefficients(function, (5, 4), "abs_of_sum")
 
 
-def test_script_writes_the_table_that_is_there():
+@pytest.fixture(scope="module")
+def script():
     spec = importlib.util.spec_from_file_location("fit_coefficients", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    for new, old in zip(script.rows(), read_table(), strict=True):
-        assert (new["form"], new["function"], new["origin"]) == (
-            *(old["form"], old["function"]),
-            old["origin"],
-        )
-        for column in script.FIELDS[2:-1]:
-            a, b = (float(Fraction(r[column])) for r in (new, old))
-            assert a == pytest.approx(b, rel=1e-5, abs=1e-8)
+    return script
+
+
+def test_the_script_finds_the_table_that_is_there_and_leaves_it(script, capsys):
+    before = script.FILE.read_bytes(), script.FILE.stat().st_mtime_ns
+    assert script.main([]) == 0
+    assert "coefficients.csv holds the same" in capsys.readouterr().out
+    assert (script.FILE.read_bytes(), script.FILE.stat().st_mtime_ns) == before
+
+
+def test_the_script_writes_a_table_that_differs_only_when_asked(
+    script, tmp_path, monkeypatch, capsys
+):
+    copy = tmp_path / "coefficients.csv"
+    text = script.FILE.read_text(encoding="utf-8")
+    copy.write_text(text.replace("1/9", "1/8"), encoding="utf-8")
+    monkeypatch.setattr(script, "FILE", copy)
+    monkeypatch.setattr(script, "rows", lambda: read_table())
+    assert script.main([]) == 1
+    assert "not in coefficients.csv: sum_of_abs,tanh,0,1,0,1/9," in capsys.readouterr().out
+    assert copy.read_text(encoding="utf-8") != text
+    assert script.main(["--write"]) == 0
+    assert copy.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(("change", "writes"), [(1e-7, False), (1e-5, True)])
+def test_the_last_digits_of_another_machine_are_not_written(
+    script, tmp_path, monkeypatch, change, writes
+):
+    copy = tmp_path / "coefficients.csv"
+    copy.write_bytes(script.FILE.read_bytes())
+    monkeypatch.setattr(script, "FILE", copy)
+    others = [
+        r | {"b2": f"{float(r['b2']) * (1 + change):.9g}"} if r["origin"].startswith("least") else r
+        for r in read_table()
+    ]
+    monkeypatch.setattr(script, "rows", lambda: others)
+    before = copy.read_bytes()
+    assert script.main([]) == writes
+    assert copy.read_bytes() == before
+    assert script.main(["--write"]) == 0
+    assert (copy.read_bytes() != before) == writes
