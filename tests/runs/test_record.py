@@ -53,6 +53,10 @@ RECORDS = {
         "imagenet_mobilenetv2", "pau", 0, 60.0, epochs=2,
         test_top5_accuracy=80.0, test_top5_accuracy_per_epoch=[70.0, 80.0],
     ),
+    "with a validation split": make_record(
+        "mnist_lenet", "pau", 0, epochs=2,
+        validation_accuracy=98.0, validation_accuracy_per_epoch=[97.0, 98.0],
+    ),
     "with corrupt images": make_record(
         "imagenet_mobilenetv2", "pau", 0,
         images=Images(corrupt_images={"count": 1, "files": ["train/a/\udcff\n.JPEG"]}),
