@@ -72,6 +72,7 @@ MISTAKES = {
     "model._target_=torch.nn.ReLU": "model: torch.nn.ReLU does not take a number of channels",
     "activation.degrees=[3": "activation.degrees=[3",
     "runs_dir=${nothing}": "runs_dir: Interpolation key 'nothing' not found",
+    "optim.gradient_clip_norm=[1]": "optim.gradient_clip_norm=[1]: must be above 0",
     "data.root=~/x": """quoted, for the shell too: 'data.root="~/x"'""",
 }
 
