@@ -20,6 +20,8 @@ from pade_bench.runs.files import read_file
 MOST_BYTES = 1 << 20
 DEEPEST = 20
 _DIGEST = b"# sha256 of the lines above: "
+# So a file whose end was cut off is not taken for one of 0.1.
+_HEADER = b"# Changed by hand it is not read any more: its last line has the sha256 of all above.\n"
 # libyaml is ten times as fast, where PyYAML was built with it.
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RULES = yaml.SafeLoader("")  # knows for what a text without quotes stands
@@ -35,7 +37,7 @@ _LONGEST_NUMBER = 40  # characters
 
 def with_digest(text: str) -> bytes:
     """Return the content of ``config.yaml`` for settings in YAML."""
-    content = text.encode()
+    content = _HEADER + text.encode()
     return content + _DIGEST + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 

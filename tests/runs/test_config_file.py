@@ -57,6 +57,14 @@ def test_every_flipped_bit_is_noticed_or_changes_nothing(path):
     assert noticed > 0.9 * 8 * len(content)
 
 
+def test_a_file_whose_end_was_cut_off_is_not_taken_for_an_old_one(path):
+    content = path.read_bytes()
+    for length in range(1, len(content)):
+        path.write_bytes(content[:-length])
+        with pytest.raises(ValueError, match=r"^config\.yaml"):
+            read_config(path)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
