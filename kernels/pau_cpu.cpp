@@ -46,7 +46,7 @@ PAU_HD To bit_cast(From value) {
 }
 
 // How an element lies in memory and the type T in which it is computed. The half types are
-// converted by integer arithmetic, which every compiler vectorises, and round to nearest even.
+// converted by integer arithmetic, which every compiler vectorizes, and round to nearest even.
 struct Float32 {
     using Stored = float;
     using T = float;

@@ -1,6 +1,6 @@
 """Time training steps of the paper's networks: ``python scripts/bench_training.py``.
 
-For every network and activation: forward, backward and optimiser step on the same batch of random
+For every network and activation: forward, backward and optimizer step on the same batch of random
 images. The activations take turns within one run; the figure of merit is the ratio of median times
 to ReLU. Then an epoch of LeNet under Lightning against a bare torch loop over the same loader.
 Prints a Markdown table; ``make bench`` keeps it in ``benchmarks/training.md``.

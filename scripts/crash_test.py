@@ -5,7 +5,7 @@
 A run on the digits is started, killed with SIGKILL and started again, until it gets to its end;
 then the next one, until there were enough kills. A kill comes after a random time, or as soon as
 a checkpoint or one of the files at a run's end is being written. Every final state (weights,
-optimiser, history, record) has to equal, bit for bit, that of the same run without a kill, and no
+optimizer, history, record) has to equal, bit for bit, that of the same run without a kill, and no
 start may find an epoch less than the one before it. Exit status: 0 if so, 1 if not.
 """
 
@@ -156,7 +156,7 @@ def written(path: Path) -> int | None:
 
 
 def relevant(state: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run is made of: weights, optimiser, schedule, history."""
+    """Return what a run is made of: weights, optimizer, schedule, history."""
     names = ("state_dict", "optimizer_states", "lr_schedulers", "history", "epoch", "global_step")
     return {name: state[name] for name in names}
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def picture(rng, width, height):
-    """Return a colourful image with soft shapes and some noise."""
+    """Return a colorful image with soft shapes and some noise."""
     shapes = rng.integers(0, 256, (4, 5, 3), np.uint8)
     soft = np.asarray(Image.fromarray(shapes).resize((width, height), Image.Resampling.BICUBIC))
     noisy = soft + rng.normal(0, 8, soft.shape)

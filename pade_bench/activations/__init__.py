@@ -10,7 +10,7 @@ package: ``activation._target_=my_package.MyActivation`` is enough.
 
 - A network calls a factory, any callable without arguments that returns a new module, once for
   each of its layers.
-- An activation that takes k neighbouring channels (dimension 1) for each one that it returns, as
+- An activation that takes k neighboring channels (dimension 1) for each one that it returns, as
   ``Maxout`` does, has an attribute ``channel_multiplier = k``; the layer before it is then k
   times as wide.
 - Its constructor leaves the random generator alone, so that every activation is compared on

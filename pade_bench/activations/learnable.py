@@ -132,7 +132,7 @@ class SLAF(nn.Module):
 
     For MNIST the authors take K = 4 after convolutions and draw c_0 = 0.1, c_1 ~ N(1, 1) and the
     others from N(0, 1) [authors' code]; here the c_k start at these means [assumed], as identity
-    plus 0.1. Most of the authors' variants also normalise the powers over the batch. The plain
+    plus 0.1. Most of the authors' variants also normalize the powers over the batch. The plain
     polynomial is used here [assumed]: it agrees with the undefined values that the paper on Padé
     units reports.
 

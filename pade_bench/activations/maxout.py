@@ -11,14 +11,14 @@ from pade_bench.errors import ConfigurationError
 
 
 class Maxout(nn.Module):
-    """The maximum of ``pieces`` neighbouring channels.
+    """The maximum of ``pieces`` neighboring channels.
 
     Goodfellow, Warde-Farley, Mirza, Courville, Bengio: *Maxout Networks* (ICML 2013):
 
         f_i(x) = max_j (w_ij · x + b_ij),   j = 1 … k
 
     The k affine functions are the layer before, which networks make k times as wide. As the pieces
-    of a channel are neighbours, a depthwise convolution gives them filters of the same input, and
+    of a channel are neighbors, a depthwise convolution gives them filters of the same input, and
     concatenated feature maps keep theirs together.
 
     Args:

@@ -31,7 +31,7 @@ class RandomRotation(Augmentation):
     """Turn each image by an angle drawn uniformly from ±``max_rotation`` degrees.
 
     What ``torchvision.transforms.RandomRotation`` does to one image by default: about the
-    centre, nearest pixel, 0 outside.
+    center, nearest pixel, 0 outside.
 
     Raises:
         ConfigurationError: ``max_rotation`` is not from 0 to 180.
@@ -93,7 +93,7 @@ def rotations(degrees: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, cos_sin: Tensor) -> Tensor:
-    """Turn each image counter-clockwise about its centre, nearest pixel, 0 outside.
+    """Turn each image counter-clockwise about its center, nearest pixel, 0 outside.
 
     Args:
         images: (N, C, H, W), floating point.
@@ -107,8 +107,8 @@ def rotate(images: Tensor, cos_sin: Tensor) -> Tensor:
         the same on every device.
     """
     height, width = images.shape[-2:]
-    x_W = _centred(width, images.device)
-    y_H = _centred(height, images.device)
+    x_W = _centered(width, images.device)
+    y_H = _centered(height, images.device)
     cos_N1, sin_N1 = cos_sin[:, :1], cos_sin[:, 1:]
     # Where each output pixel comes from, in grid_sample's unit of half an image. The products
     # involve one row or one column, so the only work per pixel is one sum for x and one for y.
@@ -149,6 +149,6 @@ def crop_and_flip(images: Tensor, corner_flip: Tensor, padding: int) -> Tensor:
     return padded.flatten(2).gather(2, source_NCP).view(n, channels, height, width)
 
 
-def _centred(size: int, device: torch.device) -> Tensor:
-    """Return the coordinates of ``size`` pixel centres with the origin in the middle."""
+def _centered(size: int, device: torch.device) -> Tensor:
+    """Return the coordinates of ``size`` pixel centers with the origin in the middle."""
     return torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2

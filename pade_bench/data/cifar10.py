@@ -35,7 +35,7 @@ MOST_BYTES = 10_000 * (3 * 32 * 32 + 50)
 
 
 class CIFAR10(InMemoryImages):
-    """Small colour pictures of ten kinds of things: 50,000 to train, 10,000 to test, 32×32.
+    """Small color pictures of ten kinds of things: 50,000 to train, 10,000 to test, 32×32.
 
     The six batches of the Python version are looked for where torchvision keeps them
     (``root/cifar-10-batches-py``) and directly in ``root``, then in the published archive

@@ -1,7 +1,7 @@
 """Batches of image files, decoded ahead by worker processes.
 
 A worker is asked for a batch by its indices and gives the transformed images back as uint8, through
-shared memory; they are normalised on the device. What is random about an image depends on (seed,
+shared memory; they are normalized on the device. What is random about an image depends on (seed,
 epoch, index) alone, so it does not matter which process decodes it.
 """
 

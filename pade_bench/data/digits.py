@@ -28,8 +28,8 @@ class Digits(RotatedImages):
         from sklearn.model_selection import train_test_split
 
         digits = load_digits()
-        grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # published as 0 to 16
-        images = resize(torch.from_numpy(grey).unsqueeze(1), self.image_size)
+        gray = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # published as 0 to 16
+        images = resize(torch.from_numpy(gray).unsqueeze(1), self.image_size)
         labels = torch.from_numpy(digits.target).long()
         train, test = (
             torch.from_numpy(part)

@@ -36,7 +36,7 @@ class Normalization(NamedTuple):
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise float images (N, C, H, W) with values 0 to 255, in place."""
+        """Normalize float images (N, C, H, W) with values 0 to 255, in place."""
         mean, std = (images.new_tensor(value).view(-1, 1, 1) for value in self)
         # The order of torchvision's ToTensor and Normalize, for the same bits.
         return images.div_(255).sub_(mean).div_(std)

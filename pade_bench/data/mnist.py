@@ -17,7 +17,7 @@ TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 
 # MD5 of the uncompressed files. The checksums that torchvision and Zalando publish are those of
-# the .gz files, which do not recognise a file that was unpacked, or packed again.
+# the .gz files, which do not recognize a file that was unpacked, or packed again.
 OFFICIAL_MD5 = {
     "MNIST": {
         TRAIN_IMAGES: "6bbc9ace898e44ae57da46a324031adb",
@@ -89,7 +89,7 @@ class FashionMNIST(MNIST):
     """Pictures of clothes, in the form of MNIST: 60,000 to train, 10,000 to test.
 
     Its files have the names of MNIST's, so in one folder there can be only one of the two; they
-    are told apart by their checksums. The authors normalise it like MNIST [authors' code].
+    are told apart by their checksums. The authors normalize it like MNIST [authors' code].
     """
 
     downloader = torchvision.datasets.FashionMNIST

@@ -55,7 +55,7 @@ def build_model(
             images, or ``mobilenetv2_imagenet`` for 224×224.
         activation: a name (``"pau"``), a configuration, or a callable such as ``torch.nn.ReLU``;
             see :func:`pade_bench.activations.factory.activation_factory`.
-        in_channels: 1 for grey images, 3 for colour; ``vgg8`` has a form for each, and
+        in_channels: 1 for gray images, 3 for color; ``vgg8`` has a form for each, and
             ``mobilenetv2_imagenet`` takes 3 only.
         num_classes: length of the output.
 

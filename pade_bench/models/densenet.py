@@ -33,7 +33,7 @@ class DenseNet121(nn.Sequential):
     6,956,298 parameters and 120 activations. (N, in_channels, 32, 32) to (N, num_classes).
 
     The paper did not run it with Maxout. The natural analogue is taken: every convolution makes k
-    pieces of each feature map, which are normalised, concatenated with those of other layers, and
+    pieces of each feature map, which are normalized, concatenated with those of other layers, and
     reduced where a layer's activation reads them; 13,902,346 parameters for k = 2.
     """
 

@@ -1,7 +1,7 @@
 """A layer with the activation that follows it.
 
 An activation with ``channel_multiplier`` = k takes k channels for each one that it returns
-(Maxout), neighbours in dimension 1. The layer before it is then k times as wide, so that what
+(Maxout), neighbors in dimension 1. The layer before it is then k times as wide, so that what
 follows is the same for every activation.
 """
 

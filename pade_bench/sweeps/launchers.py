@@ -76,7 +76,7 @@ def prepare(config: DictConfig) -> None:
 def may_launch_again(config: DictConfig, logs: Path) -> bool:
     """Clean up after a launcher that gave up; tell whether what is left may be launched anew."""
     if "submitit" in config.hydra.launcher._target_:
-        # The other jobs are in SLURM's queue. What left it was cancelled by somebody, or ran out
+        # The other jobs are in SLURM's queue. What left it was canceled by somebody, or ran out
         # of time as often as max_num_timeout allows.
         _wait_for_slurm(logs)
         return False

@@ -97,7 +97,7 @@ class Classifier(pl.LightningModule):
         return [optimizer], [{"scheduler": scheduler, "interval": "epoch"}]
 
     def on_train_start(self) -> None:
-        # By now the optimiser has what a checkpoint says of it, which another device may have made.
+        # By now the optimizer has what a checkpoint says of it, which another device may have made.
         (optimizer,) = self.trainer.optimizers
         place_optimizer(optimizer, self.device)
 

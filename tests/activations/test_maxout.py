@@ -1,4 +1,4 @@
-"""Maxout reduces channels, so it is not in the catalogue of element-wise formulas."""
+"""Maxout reduces channels, so it is not in the catalog of element-wise formulas."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from pade_bench.errors import ConfigurationError
 
 @pytest.mark.parametrize("pieces", [2, 3])
 @pytest.mark.parametrize("rest", [(), (4, 5)])
-def test_each_output_is_the_maximum_of_neighbouring_channels(pieces, rest):
+def test_each_output_is_the_maximum_of_neighboring_channels(pieces, rest):
     x = torch.randn(2, 6 * pieces, *rest)
     y = Maxout(pieces)(x)
     assert y.shape == (2, 6, *rest)

@@ -189,8 +189,8 @@ def test_rpau_draws_for_each_coefficient_and_each_element():
     torch.manual_seed(0)
     y = identity_times(0.1, 1.0, 1.0)(torch.ones(200_000)).detach() - 2
     assert y.var().item() == pytest.approx(2 * 0.1**2 / 3, rel=0.02)
-    neighbours = torch.corrcoef(torch.stack([y[:-1], y[1:]]))[0, 1]
-    assert abs(neighbours) < 0.015
+    neighbors = torch.corrcoef(torch.stack([y[:-1], y[1:]]))[0, 1]
+    assert abs(neighbors) < 0.015
 
 
 def test_rpau_mean_of_many_draws_is_pau():

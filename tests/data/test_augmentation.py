@@ -17,7 +17,7 @@ from pade_bench.data.augmentation import (
 
 
 def noise(n, channels=1, height=32, width=32):
-    """Images without a 0 in which neighbours differ: a pixel from elsewhere shows."""
+    """Images without a 0 in which neighbors differ: a pixel from elsewhere shows."""
     generator = torch.Generator().manual_seed(0)
     shape = (n, channels, height, width)
     return torch.randint(1, 256, shape, dtype=torch.uint8, generator=generator)
@@ -44,11 +44,11 @@ def test_rotation_is_torchvisions(channels, height, width, most):
 def test_rotation_is_the_nearest_pixel_wherever_that_is_not_a_tie():
     images, angles = noise(100), degrees(100, 30)
     turned = rotate(images.float(), rotations(angles))
-    centre = np.arange(32) - 15.5
+    center = np.arange(32) - 15.5
     for image, result, angle in zip(images, turned, angles.numpy(), strict=True):
         a = np.deg2rad(angle)
-        x = np.cos(a) * centre[None, :] - np.sin(a) * centre[:, None] + 15.5
-        y = np.sin(a) * centre[None, :] + np.cos(a) * centre[:, None] + 15.5
+        x = np.cos(a) * center[None, :] - np.sin(a) * center[:, None] + 15.5
+        y = np.sin(a) * center[None, :] + np.cos(a) * center[:, None] + 15.5
         column, row = np.rint(x).astype(int), np.rint(y).astype(int)
         inside = (column >= 0) & (column < 32) & (row >= 0) & (row < 32)
         expected = np.where(inside, np.pad(image[0].numpy(), 64)[row + 64, column + 64], 0)

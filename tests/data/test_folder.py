@@ -30,7 +30,7 @@ def split_of(root, name="train", per_class=None):
     ("kind", "mode"),
     [("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("GIF", "P")],
 )
-def test_every_kind_of_image_comes_as_colours(kind, mode):
+def test_every_kind_of_image_comes_as_colors(kind, mode):
     image = IMAGE.convert(mode)
     content = encode(image, kind)
     pixels = decode(content)

@@ -51,7 +51,7 @@ def same(a, b):
     return torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
 
 
-def test_batches_are_normalised_images_and_labels(images):
+def test_batches_are_normalized_images_and_labels(images):
     data = module(images)
     batches = list(data.train_dataloader())
     assert [len(labels) for _, labels in batches] == [4, 4, 4, 4, 2]
@@ -145,7 +145,7 @@ def test_training_images_are_those_of_the_usual_pipeline_with_the_same_draws(ima
             path = path.replace("train_2", "train_3")  # takes the place of the corrupt one
         torch.manual_seed(epoch_seed(7, 2, f"augmentation of image {index}"))
         expected = usual(Image.open(path).convert("RGB"))
-        assert (image - expected).abs().max() <= 1.01 / 255 / 0.224  # one level of grey
+        assert (image - expected).abs().max() <= 1.01 / 255 / 0.224  # one level of gray
 
 
 def test_test_images_are_those_of_the_usual_pipeline(images):

@@ -29,7 +29,7 @@ N = 103
 
 @pytest.fixture(scope="module")
 def split():
-    """Random images, each labelled with its own index."""
+    """Random images, each labeled with its own index."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (N, 1, 32, 32), dtype=torch.uint8, generator=generator)
     return Split(images, torch.arange(N))

@@ -189,7 +189,7 @@ def test_a_download_that_another_process_finished_first_is_used(tmp_path, files,
 
 
 @pytest.mark.skipif("PADE_BENCH_MNIST" not in os.environ, reason="PADE_BENCH_MNIST=DIR not set")
-def test_the_real_mnist_is_recognised():
+def test_the_real_mnist_is_recognized():
     train, test = MNIST(os.environ["PADE_BENCH_MNIST"]).load()
     assert train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     counts = np.bincount(train.labels.numpy()).tolist()

@@ -251,5 +251,5 @@ def test_html_is_well_formed_and_escaped(awkward):
     assert "<b>" not in text
 
 
-def test_neighbours_of_one_group_share_its_heading():
+def test_neighbors_of_one_group_share_its_heading():
     assert spans([("", "a"), ("g", "b"), ("g", "c"), ("h", "d")]) == [("", 1), ("g", 2), ("h", 1)]

@@ -71,7 +71,7 @@ def start_again_soon(job, slurm):
     run(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now+3")
 
 
-def test_a_job_that_is_cancelled_is_reported_and_the_others_go_on(place, slurm):
+def test_a_job_that_is_canceled_is_reported_and_the_others_go_on(place, slurm):
     process = place.start("-m", "seed=1,2", *LONG, *SLURM, **slurm)
     place.wait_for("epoch 1/8", process)
     job = f"{next(place.folder.glob('runs/.sweeps/*/.submitit/*_0')).name}"

@@ -31,8 +31,8 @@ def test_a_network_learns_a_few_images_by_heart(name, channels, activation):
     count, size, lr, steps = SETTINGS[name, channels]
     digits = load_digits()
     labels = torch.from_numpy(digits.target[:count]).long()
-    grey = torch.from_numpy(digits.images[:count]).float().unsqueeze(1) / 8 - 1
-    images = F.interpolate(grey, size=(size, size), mode="bilinear").expand(-1, channels, -1, -1)
+    gray = torch.from_numpy(digits.images[:count]).float().unsqueeze(1) / 8 - 1
+    images = F.interpolate(gray, size=(size, size), mode="bilinear").expand(-1, channels, -1, -1)
 
     torch.manual_seed(0)
     network = build_model(name, activation, in_channels=channels)
