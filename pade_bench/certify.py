@@ -19,9 +19,16 @@ from torch import Tensor
 from pade_bench.bounds.attack import RESTARTS, STEPS
 from pade_bench.bounds.robustness import Robustness, measure
 from pade_bench.data import ImageDataModule
-from pade_bench.errors import ConfigurationError, DataError, PadeBenchError, RunError, one_of
+from pade_bench.errors import (
+    ConfigurationError,
+    DataError,
+    PadeBenchError,
+    RunError,
+    exit_with,
+    one_of,
+)
 from pade_bench.runs import certificate as certificates
-from pade_bench.runs.files import time_stamp, write_atomically, writing_to
+from pade_bench.runs.files import time_stamp, user_path, write_atomically, writing_to
 from pade_bench.runs.home import Run
 from pade_bench.runs.record import FINISHED, Record
 from pade_bench.training.fit import make_data
@@ -218,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
         "happens to their pixels, up to some amount; and attack it, which shows how many it does "
         "not. The certificate is kept in the run's directory.",
     )
-    parser.add_argument("run", type=Path, help="a run directory: runs/digits_lenet/pau/seed0")
+    parser.add_argument("run", type=user_path, help="a run directory: runs/digits_lenet/pau/seed0")
     parser.add_argument(
         "--epsilon", metavar="E,E,…", default=EPSILONS,
         help=f"by how much each pixel may change, of a scale from 0 to 1; default {EPSILONS}",
@@ -249,4 +256,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

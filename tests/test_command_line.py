@@ -255,6 +255,7 @@ COMMANDS = {
     "config": ("pade_bench", "--cfg", "job"),
     "dry run": ("pade_bench", "dry_run=true"),
     "options": ("pade_bench.report", "--help"),
+    "certify": ("pade_bench.certify", "--help"),
     "ranking": ("pade_bench.compare", "--published"),
 }
 
