@@ -42,7 +42,6 @@ MISTAKES = {
     "+model.depth=4": "model.depth: pade_bench.models.LeNet takes nothing",
     "+trainer.fast_dev_run=true": "trainer.fast_dev_run is not a setting: trainer has",
     "++trainer.max_epoch=1": "Did you mean 'max_epochs'?",
-    "+logger=csv": "logger is not a setting",
     "+optim.weights.momentum=1": "optim.weights.momentum is not a setting: optim.weights has",
     "trainer.max_epochs=???": "trainer.max_epochs is missing",
     "optim.lr=1": "optim.lr is not a setting: see optim.weights.lr and optim.pade_coefficients.lr",

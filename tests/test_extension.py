@@ -1,6 +1,7 @@
 """A network, a data set, an optimizer and a schedule of one's own: one file each, no edit here."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -78,8 +79,9 @@ COMMAND = (
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
     """Return a folder with code and configuration files of one's own."""
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # of another test in this process
     (tmp_path / "mine.py").write_text(CODE)
     for name, content in FILES.items():
         path = tmp_path / "config" / f"{name}.yaml"

@@ -364,6 +364,7 @@ def test_another_seed_in_the_configuration_is_refused(tmp_path):
     with run.claim():
         pass
     path = run.directory / "config.yaml"
-    path.write_bytes(with_digest(path.read_text().replace("seed: 0", "seed: 4").partition("#")[0]))
+    settings = [line for line in path.read_text().splitlines(True) if not line.startswith("#")]
+    path.write_bytes(with_digest("".join(settings).replace("seed: 0", "seed: 4")))
     with pytest.raises(RunError, match="seed was 4, is 0"), make(tmp_path).claim():
         pass

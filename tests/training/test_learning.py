@@ -37,7 +37,9 @@ def test_a_network_learns_a_few_images_by_heart(name, channels, activation):
     torch.manual_seed(0)
     network = build_model(name, activation, in_channels=channels)
     groups = ParameterGroupConfig(lr=lr)
-    optimizer, _ = make_optimizer(network, OptimConfig("torch.optim.Adam", {}, groups, groups))
+    optimizer, _ = make_optimizer(
+        network, OptimConfig("torch.optim.Adam", {}, groups, groups), epochs=1
+    )
     for _ in range(steps):
         logits = network(images)
         loss = F.cross_entropy(logits, labels)
@@ -65,7 +67,9 @@ def test_vgg8_with_pade_units_learns_mnist_in_three_channels():
     torch.manual_seed(0)
     network = build_model("vgg8", "pau", in_channels=3).to(memory_format=torch.channels_last)
     groups = ParameterGroupConfig(lr=0.001)
-    optimizer, _ = make_optimizer(network, OptimConfig("torch.optim.Adam", {}, groups, groups))
+    optimizer, _ = make_optimizer(
+        network, OptimConfig("torch.optim.Adam", {}, groups, groups), epochs=1
+    )
     for step, (images, labels) in enumerate(data.train_dataloader()):
         loss = F.cross_entropy(network(images.expand(-1, 3, -1, -1)), labels)
         optimizer.zero_grad()
