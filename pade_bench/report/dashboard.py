@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,12 @@ from pade_bench.runs.names import file_name
 from pade_bench.runs.records import read_runs
 
 # By name of a curve, the history of a run that it shows.
-CURVES = {"test accuracy": "accuracy_per_epoch", "train loss": "loss_per_epoch"}
+CURVES = {
+    "test accuracy": "accuracy_per_epoch",
+    "train accuracy": "train_accuracy_per_epoch",
+    "test loss": "test_loss_per_epoch",
+    "train loss": "loss_per_epoch",
+}
 FINAL = ("test accuracy", "std", "best", "seeds")
 FINAL_TAG = "final/"
 BOUNDS = (" - std", " + std")  # how the names of the series end that bound the bands
@@ -59,7 +64,10 @@ class Dashboard:
         runs, problems = read_runs(self.runs_dir)
         groups = [group for group in group_runs(runs) if group.finished]
         changed = sorted({key for g in groups for key, _ in (*g.protocol, *g.variation)})
-        charts = sorted({_chart(group) for group in groups})
+        charts: dict[str, list[str]] = {}
+        for group in sorted(groups, key=_chart):
+            charts[_chart(group)] = [name for name in CURVES if name in
+                                     {*charts.get(_chart(group), ()), *_known(group)}]  # fmt: skip
         names = {f"{_chart(group)}/{_line(group)}": group for group in groups}
         for name in self.shown.keys() - names.keys() - {"layout"}:
             self._remove(name)
@@ -95,11 +103,17 @@ def _line(group: Group) -> str:
     return file_name(group.full_label, f"{_ALSO}()")
 
 
+def _known(group: Group) -> list[str]:
+    """Return the curves that all its runs have; those of 0.1 have two."""
+    return [name for name, history in CURVES.items()
+            if all(getattr(run, history) for run in group.finished)]  # fmt: skip
+
+
 def _curves(group: Group) -> Iterator[Event]:
     """Yield the mean over seeds and the spread for every epoch, and what came out of the last."""
     values: dict[str, np.ndarray] = {}
-    for name, history in CURVES.items():
-        seeds = group.curves(history)
+    for name in _known(group):
+        seeds = group.curves(CURVES[name])
         mean = seeds.mean(axis=0)
         # One seed has no spread: its band has no width, as a chart wants all three.
         std = seeds.std(axis=0, ddof=1) if len(seeds) > 1 else 0.0
@@ -107,7 +121,7 @@ def _curves(group: Group) -> Iterator[Event]:
         values |= {tag: mean, f"{tag}{BOUNDS[0]}": mean - std, f"{tag}{BOUNDS[1]}": mean + std}
     # The clock of these events starts with the training, so that the axis of time compares.
     seconds = [run.seconds_per_epoch for run in group.finished]
-    epochs = len(mean)
+    epochs = min(run.epochs for run in group.finished)
     clock = np.zeros(epochs)
     if all(len(one) == epochs for one in seconds):
         clock = np.cumsum(np.mean(seconds, axis=0))
@@ -135,12 +149,12 @@ def _picture(group: Group) -> Iterator[Event]:
         return
 
 
-def _layout(charts: Sequence[str]) -> Summary:
+def _layout(charts: Mapping[str, Sequence[str]]) -> Summary:
     """Return the page of custom scalars: a section per experiment, its activations in one chart."""
     layout = layout_pb2.Layout()
-    for title in charts:
+    for title, curves in charts.items():
         section = layout.category.add(title=title)
-        for name in CURVES:
+        for name in curves:
             tag = f"{title}/{name}"
             section.chart.add(title=f"{name}, mean ± std").margin.series.add(
                 value=tag, lower=f"{tag}{BOUNDS[0]}", upper=f"{tag}{BOUNDS[1]}"

@@ -36,6 +36,8 @@ class Record:
         test_accuracy: after the last epoch; null if the run diverged.
         test_accuracy_per_epoch: one value per complete epoch.
         train_loss_per_epoch: mean over the images of the epoch, measured while training.
+        train_accuracy_per_epoch: in percent of them, measured while training.
+        test_loss_per_epoch: mean over the test images; 3.4e38 where that is no finite number.
         test_top5_accuracy: as ``test_accuracy``, of data of more than ten classes.
         test_top5_accuracy_per_epoch: one value per complete epoch, of such data.
         validation_accuracy: after the last epoch, in percent of the training images that
@@ -67,6 +69,8 @@ class Record:
     test_accuracy: float | None
     test_accuracy_per_epoch: Sequence[float]  # in memory an array
     train_loss_per_epoch: Sequence[float]
+    train_accuracy_per_epoch: Sequence[float] | None = None
+    test_loss_per_epoch: Sequence[float] | None = None
     test_top5_accuracy: float | None = None
     test_top5_accuracy_per_epoch: Sequence[float] | None = None
     validation_accuracy: float | None = None
@@ -159,6 +163,8 @@ class Record:
             test_accuracy=accuracy,
             test_accuracy_per_epoch=accuracies,
             train_loss_per_epoch=values.numbers("train_loss_per_epoch", epochs),
+            train_accuracy_per_epoch=_numbers(values, "train_accuracy_per_epoch", epochs),
+            test_loss_per_epoch=_numbers(values, "test_loss_per_epoch", epochs),
             test_top5_accuracy=values.percent("test_top5_accuracy") if has_top5 else None,
             test_top5_accuracy_per_epoch=_numbers(values, "test_top5_accuracy_per_epoch", epochs),
             validation_accuracy=values.percent("validation_accuracy") if has_validation else None,

@@ -62,6 +62,14 @@ class Result:
         return self.record.train_loss_per_epoch if self.record else ()
 
     @property
+    def train_accuracy_per_epoch(self) -> Sequence[float]:
+        return (self.record.train_accuracy_per_epoch if self.record else None) or ()
+
+    @property
+    def test_loss_per_epoch(self) -> Sequence[float]:
+        return (self.record.test_loss_per_epoch if self.record else None) or ()
+
+    @property
     def parameters(self) -> int | None:
         return self.record.parameters if self.record else None
 

@@ -274,6 +274,8 @@ def make_record(
         test_accuracy=history["test_accuracy"][-1] if finished else None,
         test_accuracy_per_epoch=history["test_accuracy"],
         train_loss_per_epoch=history["train_loss"],
+        train_accuracy_per_epoch=history.get("train_accuracy"),
+        test_loss_per_epoch=history.get("test_loss"),
         test_top5_accuracy=top5[-1] if top5 and finished else None,
         test_top5_accuracy_per_epoch=top5,
         validation_accuracy=validation[-1] if validation and finished else None,

@@ -85,7 +85,7 @@ class LogEpochs(Checkpoint):
         if pl_module.diverged:
             return
         metrics = {name: values[-1] for name, values in pl_module.history.items()}
-        metrics |= pl_module.measured
+        metrics |= pl_module.learning_rates
         self.run.require_lock()
         with writing_to(self.run.directory):
             for logger in self.loggers:

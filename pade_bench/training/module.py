@@ -16,6 +16,9 @@ from pade_bench.data.seeding import epoch_seed
 from pade_bench.ops import NUMERICS
 from pade_bench.training.optimizers import make_optimizer, place_optimizer
 
+# In place of a test loss that is infinite or no number, which a record cannot hold.
+LARGEST_LOSS = torch.finfo(torch.float32).max
+
 if TYPE_CHECKING:
     from pade_bench.config.schema import OptimConfig
 
@@ -26,10 +29,10 @@ class Classifier(pl.LightningModule):
     ``history`` holds one value per complete epoch: ``train_loss`` (mean over the epoch's images,
     measured while training), ``test_accuracy`` (percent), for data of more than ten classes
     ``test_top5_accuracy`` (percent of images whose label is among the five best guesses), where
-    images are set apart ``validation_accuracy`` (percent of these), and ``seconds``. It travels in
-    the checkpoint, so a resumed run has the history of one that was never interrupted. ``measured``
-    holds what else the last epoch showed, by the names that TensorBoard gives it: train accuracy
-    (while training, in percent), test loss, learning rates.
+    images are set apart ``validation_accuracy`` (percent of these), ``seconds``, ``train_accuracy``
+    (percent, measured while training) and ``test_loss``. It travels in the checkpoint, so a resumed
+    run has the history of one that was never interrupted. ``learning_rates`` holds those of the
+    epoch, ``learning_rate/weights`` and others.
 
     Args:
         network: maps (N, C, H, W) images to (N, classes) logits.
@@ -67,11 +70,13 @@ class Classifier(pl.LightningModule):
         self.epochs = epochs
         self.seed = seed
         self.diverged = False
-        self.measured: dict[str, float] = {}
+        self.learning_rates: dict[str, float] = {}
         self.history: dict[str, list[float]] = {
             "train_loss": [],
             "test_accuracy": [],
             "seconds": [],
+            "train_accuracy": [],
+            "test_loss": [],
         }
         if top5:
             self.history["test_top5_accuracy"] = []
@@ -113,7 +118,7 @@ class Classifier(pl.LightningModule):
         self._images_seen = 0
         names = [group["name"] for group in parameter_groups(self.network)]
         groups = self.trainer.optimizers[0].param_groups
-        self._learning_rates = {
+        self.learning_rates = {
             f"learning_rate/{name}": float(group["lr"])
             for name, group in zip(names, groups, strict=True)
         }
@@ -183,11 +188,14 @@ class Classifier(pl.LightningModule):
         self.history["train_loss"].append(loss)
         self.history["test_accuracy"].append(accuracy)
         self.history["seconds"].append(time.perf_counter() - self._began)
-        self.measured = {
-            "accuracy/train": 100 * self._total(self._train_correct).item() / seen,
-            "loss/test": self._total(test_loss).item() / tested,
-            **self._learning_rates,
+        loss_of_tests = self._total(test_loss).item() / tested
+        also = {
+            "train_accuracy": 100 * self._total(self._train_correct).item() / seen,
+            "test_loss": loss_of_tests if math.isfinite(loss_of_tests) else LARGEST_LOSS,
         }
+        for name, value in also.items():
+            if name in self.history:  # not in that of a run which began before it was kept
+                self.history[name].append(value)
         metrics = {"loss": loss, "accuracy": accuracy}
         if "test_top5_accuracy" in self.history:
             self.history["test_top5_accuracy"].append(top5)

@@ -28,8 +28,12 @@ CURVES = {
     "test_accuracy": "accuracy/test",
     "test_top5_accuracy": "accuracy/test_top5",
     "validation_accuracy": "accuracy/validation",
+    "train_accuracy": "accuracy/train",
+    "test_loss": "loss/test",
     "train_loss": "loss/train",
 }
+# The columns of the HParams page.
+METRICS = ("test_accuracy", "test_top5_accuracy", "validation_accuracy", "train_loss")
 FIGURES_PER_RUN = 20
 IMAGES_FOR_FIGURES = 64  # whose inputs to each activation they show
 _TYPES = {
@@ -70,10 +74,8 @@ class TensorBoard(Checkpoint):
         self.run.require_lock()
         with writing_to(self.run.directory):
             curves = self._curves(pl_module).items()
-            self._add_scalars(
-                {curve: pl_module.history[name][-1] for name, curve in curves} | pl_module.measured,
-                step,
-            )
+            values = {curve: pl_module.history[name][-1] for name, curve in curves}
+            self._add_scalars(values | pl_module.learning_rates, step)
             self._write_activations(trainer, pl_module, step)
             self._write_figures(wait=False)
             self.writer.flush()
@@ -113,7 +115,8 @@ class TensorBoard(Checkpoint):
         ]
         metrics = [
             api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag))
-            for tag in self._curves(pl_module).values()
+            for name, tag in self._curves(pl_module).items()
+            if name in METRICS
         ]
         experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics)
         self._add(_summary(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)))

@@ -69,8 +69,9 @@ RECORDS = {
     ),
 }  # fmt: skip
 RECORDS["diverged at once"] = dataclasses.replace(
-    RECORDS["diverged at once"], epochs=0, train_loss_per_epoch=[], wall_seconds_per_epoch=[]
-)
+    RECORDS["diverged at once"], epochs=0, train_loss_per_epoch=[], wall_seconds_per_epoch=[],
+    train_accuracy_per_epoch=[], test_loss_per_epoch=[],
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)

@@ -20,7 +20,8 @@ from pade_bench.training.module import Classifier
 
 RECORD_KEYS = {
     "experiment", "data", "model", "activation", "seed", "epochs", "status", "test_accuracy",
-    "test_accuracy_per_epoch", "train_loss_per_epoch", "parameters", "activation_parameters",
+    "test_accuracy_per_epoch", "train_loss_per_epoch", "train_accuracy_per_epoch",
+    "test_loss_per_epoch", "parameters", "activation_parameters",
     "wall_seconds", "config_hash", "provenance",
 }  # fmt: skip
 
