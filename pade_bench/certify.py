@@ -28,12 +28,11 @@ from pade_bench.errors import (
     one_of,
 )
 from pade_bench.runs import certificate as certificates
-from pade_bench.runs.files import time_stamp, user_path, write_atomically, writing_to
+from pade_bench.runs.files import time_stamp, write_atomically, writing_to
 from pade_bench.runs.home import Run
 from pade_bench.runs.record import FINISHED, Record
-from pade_bench.training.fit import make_data
 from pade_bench.training.provenance import provenance
-from pade_bench.training.reload import read_run, rebuild
+from pade_bench.training.reload import add_run_arguments, prepare_test_data, read_run, rebuild
 
 EPSILONS = "0.001,0.002,0.005,0.01,0.02,0.05,0.1"
 IMAGES = 1000
@@ -87,11 +86,7 @@ def certify(
         print(f"{run.directory / certificates.FILE} holds this already.")
         return known
     classifier = rebuild(run)
-    if data_root is not None:
-        run.config.data.arguments["root"] = data_root
-    data = make_data(run)
-    data.prepare_data()
-    data.setup("validate")
+    data = prepare_test_data(run, data_root)
     pixels, labels = first_images(data, images)
     results = []
     console = Console(stderr=True)
@@ -225,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
         "happens to their pixels, up to some amount; and attack it, which shows how many it does "
         "not. The certificate is kept in the run's directory.",
     )
-    parser.add_argument("run", type=user_path, help="a run directory: runs/digits_lenet/pau/seed0")
+    add_run_arguments(parser)
     parser.add_argument(
         "--epsilon", metavar="E,E,…", default=EPSILONS,
         help=f"by how much each pixel may change, of a scale from 0 to 1; default {EPSILONS}",
@@ -237,11 +232,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--method", choices=certificates.METHODS, default="crown",
         help="crown: linear bounds; ibp: intervals, fast and much wider; default crown",
-    )  # fmt: skip
-    parser.add_argument("--data", metavar="DIR", help="where the data lies, if it has moved")
-    parser.add_argument(
-        "--trust", metavar="PACKAGE", action="append", default=[],
-        help="run code of this package too, if the run names a class of it",
     )  # fmt: skip
     options = parser.parse_args(arguments)
     try:

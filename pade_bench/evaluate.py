@@ -10,10 +10,8 @@ from pathlib import Path
 import torch
 
 from pade_bench.errors import PadeBenchError, RunError, exit_with
-from pade_bench.runs.files import user_path
-from pade_bench.training.fit import make_data
 from pade_bench.training.module import count_correct
-from pade_bench.training.reload import read_run, rebuild
+from pade_bench.training.reload import add_run_arguments, prepare_test_data, read_run, rebuild
 from pade_bench.training.trainer import autocast, set_numerics
 
 Scores = dict[str, float]
@@ -49,11 +47,7 @@ def evaluate(
     if not record.verified:
         print(f"{path}: unverified, as its record has no checksum", file=sys.stderr)
     classifier = rebuild(run)
-    if data_root is not None:
-        run.config.data.arguments["root"] = data_root
-    data = make_data(run)
-    data.prepare_data()
-    data.setup("validate")
+    data = prepare_test_data(run, data_root)
     # Records of version 0.1 do not say where the network was trained.
     on_cpu = record.provenance is not None and record.provenance.gpu is None
     device = "cuda" if torch.cuda.is_available() and not on_cpu else "cpu"
@@ -78,12 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Exit status: 0 if the accuracies agree to half a test image; 1 if not; 2 if the "
         "run cannot be scored.",
     )
-    parser.add_argument("run", type=user_path, help="a run directory: runs/digits_lenet/pau/seed0")
-    parser.add_argument("--data", metavar="DIR", help="where the data lies, if it has moved")
-    parser.add_argument(
-        "--trust", metavar="PACKAGE", action="append", default=[],
-        help="run code of this package too, if the run names a class of it",
-    )  # fmt: skip
+    add_run_arguments(parser)
     options = parser.parse_args(arguments)
     try:
         now, recorded, images = evaluate(options.run, options.data, options.trust)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +13,10 @@ from pade_bench.activations.factory import activation_factory
 from pade_bench.config.compose import parse
 from pade_bench.config.history import current
 from pade_bench.config.targets import require_trusted
+from pade_bench.data import ImageDataModule
 from pade_bench.errors import ConfigurationError, PadeBenchError, RunError, printable
 from pade_bench.runs.config_file import read_config
+from pade_bench.runs.files import user_path
 from pade_bench.runs.home import Run
 from pade_bench.training.checkpoint_content import check_history, check_origin, check_weights
 from pade_bench.training.checkpoints import read_checkpoint
@@ -76,6 +79,34 @@ def rebuild(run: Run) -> Classifier:
     classifier.load_state_dict(checkpoint["state_dict"])
     classifier.on_load_checkpoint(checkpoint)
     return classifier.eval()
+
+
+def prepare_test_data(run: Run, root: str | None = None) -> ImageDataModule:
+    """Return a run's data set, ready for its test split to be read.
+
+    Args:
+        run: whose configuration names it.
+        root: where the data lies, if not where it lay in training.
+
+    Raises:
+        DataError: the data set is missing or damaged.
+    """
+    if root is not None:
+        run.config.data.arguments["root"] = root
+    data = make_data(run)
+    data.prepare_data()
+    data.setup("validate")
+    return data
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a command that works on one trained run."""
+    parser.add_argument("run", type=user_path, help="a run directory: runs/digits_lenet/pau/seed0")
+    parser.add_argument("--data", metavar="DIR", help="where the data lies, if it has moved")
+    parser.add_argument(
+        "--trust", metavar="PACKAGE", action="append", default=[],
+        help="run code of this package too, if the run names a class of it",
+    )  # fmt: skip
 
 
 def _elements(run: Run) -> int:
