@@ -153,11 +153,7 @@ class Record:
         activation = values.name("activation")
         provenance = values.optional("provenance", dict)
         return cls(
-            experiment=values.name("experiment"),
-            data=values.name("data") if "data" in values else None,
-            model=values.name("model"),
-            activation=activation,
-            seed=values.count("seed"),
+            **_what_ran(values),
             status=status,
             epochs=epochs,
             test_accuracy=accuracy,
@@ -227,11 +223,7 @@ class Progress:
         activation, epochs = values.name("activation"), values.count("epochs", MOST_EPOCHS)
         values.get("changes", dict)
         return cls(
-            experiment=values.name("experiment"),
-            data=values.name("data") if "data" in values else None,
-            model=values.name("model"),
-            activation=activation,
-            seed=values.count("seed"),
+            **_what_ran(values),
             changes=_by_todays_names(values, "changes", activation) or {},
             pruned_share=values.optional("pruned_share", float),
             epochs=epochs,
@@ -240,6 +232,17 @@ class Progress:
             config_hash=values.name("config_hash") if "config_hash" in values else "",
             settings=_by_todays_names(values, "settings", activation),
         )
+
+
+def _what_ran(values: Values) -> dict[str, Any]:
+    """Return what every file about a run says of which run it is."""
+    return {
+        "experiment": values.name("experiment"),
+        "data": values.name("data") if "data" in values else None,
+        "model": values.name("model"),
+        "activation": values.name("activation"),
+        "seed": values.count("seed"),
+    }
 
 
 def _numbers(values: Values, key: str, epochs: int) -> Sequence[float] | None:
