@@ -112,7 +112,7 @@ def gpu(monkeypatch):
 
 
 def test_the_provenance_of_a_gpu_says_what_changes_its_results(gpu):
-    found = provenance.provenance(torch.device("cuda", 0), pade_units=False)
+    found = dataclasses.asdict(provenance.provenance(torch.device("cuda", 0), pade_units=False))
     assert found["device"] == "NVIDIA H200"
     assert found["gpu"] == {
         "count": 1,
