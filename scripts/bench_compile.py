@@ -2,8 +2,8 @@
 
 Parts: ``block``, a batch norm with its activation between two convolutions, for every way to
 divide the unit between Inductor and the kernel; and the networks, PAU against ReLU, eager and
-compiled. All of a part take turns within one process. The kernels that Inductor generates are
-counted. Prints Markdown, as in ``benchmarks/compile_cpu.md``.
+compiled, which take turns within one process. The kernels that Inductor generates are
+counted. Prints Markdown.
 """
 
 from __future__ import annotations
