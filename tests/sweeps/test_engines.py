@@ -48,7 +48,7 @@ def test_one_failed_and_one_killed_job_take_nothing_with_them(launcher, setting,
     assert "4 jobs: 2 finished, 2 failed" in output
     assert "2 of 4 runs have no result; the same command starts them again." in output
     at_once = 1 if launcher == "basic" else 2
-    threads = results["relu", 0].provenance["threads"]
+    threads = results["relu", 0].provenance.threads
     assert threads * at_once <= max(CORES, at_once)
 
     # Mended, the same command runs these two alone, from the epoch that was complete.

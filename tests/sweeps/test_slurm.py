@@ -52,7 +52,7 @@ def test_a_preempted_job_is_queued_again_and_resumes(how, place, slurm):
     assert "resuming after epoch" in log
     assert log.count("epoch 1/8") == 1
     results = place.results()
-    assert results["pau", 1].provenance["threads"] == 1
+    assert results["pau", 1].provenance.threads == 1
 
     code, output = place.run("seed=1", *LONG, "runs_dir=alone", OMP_NUM_THREADS="1")
     assert code == 0, output
