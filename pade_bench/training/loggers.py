@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import re
 import uuid
 from pathlib import Path
@@ -16,18 +17,20 @@ from pytorch_lightning.loggers import Logger
 
 from pade_bench.config.components import arguments_of, make
 from pade_bench.config.fields import Component, flatten, from_plain, to_plain
-from pade_bench.errors import ConfigurationError
-from pade_bench.runs.files import read_file, write_atomically, writing_to
+from pade_bench.errors import ConfigurationError, DamagedError
+from pade_bench.runs.files import read_file, set_aside, write_atomically, writing_to
 from pade_bench.runs.home import Run
 
 ID_FILE = "logger_id.txt"
 _LONGEST_ID = 100  # bytes that are read of it
+_MOST_BYTES_OF_ROWS = 64 << 20  # some 300,000 epochs
 
 
 class CSVLogger(Logger):
     """``metrics.csv`` in a run's home: a row for each epoch, written whole or not at all.
 
-    Lightning's own begins anew, and deletes what is there, when a run resumes.
+    Lightning's own begins anew, and deletes what is there, when a run resumes. A file that is
+    damaged is set aside.
 
     Args:
         save_dir: the run's home.
@@ -50,16 +53,26 @@ class CSVLogger(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Write the metrics of an epoch, in place of any rows from this epoch on."""
-        rows: list[dict[str, Any]] = []
-        if self.path.exists():
-            with open(self.path, encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < (step or 0)]
+        try:
+            rows = self._rows_before(step or 0)
+        except (OSError, ValueError, csv.Error) as error:
+            set_aside(DamagedError(self.path, error))
+            rows = []
         rows.append({"epoch": step, **metrics})
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(rows[-1]), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.path, text.getvalue().encode(), durable=False)
+
+    def _rows_before(self, epoch: int) -> list[dict[str, Any]]:
+        if not os.path.lexists(self.path):
+            return []
+        text = read_file(self.path, _MOST_BYTES_OF_ROWS).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        if any(None in row or None in row.values() or "epoch" not in row for row in rows):
+            raise ValueError(f"{self.path.name} has rows of other lengths, or no epochs")
+        return [row for row in rows if int(row["epoch"]) < epoch]
 
 
 class LogEpochs(Checkpoint):

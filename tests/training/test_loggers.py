@@ -1,6 +1,7 @@
 """Loggers beside TensorBoard: where a run logs to is not part of what it is."""
 
 import csv
+import os
 import sys
 from typing import ClassVar
 
@@ -46,6 +47,32 @@ def test_rows_of_epochs_that_are_trained_again_are_replaced(tmp_path):
     for epoch, loss in ((1, 0.5), (2, 0.4), (3, 0.3), (2, 0.25)):
         logger.log_metrics({"train_loss": loss}, epoch)
     assert logger.path.read_text() == "epoch,train_loss\n1,0.5\n2,0.25\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"epoch,train_loss\n1,0.5,7\n",  # more values than names
+        b"epoch,train_loss\n1\n",
+        b"train_loss\n0.5\n",
+        b"epoch,train_loss\none,0.5\n",
+        b"epoch,train_loss\n" + b"9" * 5000 + b",0.5\n",
+        b'epoch,train_loss\n1,"0.5\n',
+        b"\xff\x00",
+        None,  # a pipe, for which nobody writes
+    ],
+)
+def test_a_damaged_table_is_set_aside_and_training_goes_on(tmp_path, damage, capsys):
+    logger = CSVLogger(str(tmp_path))
+    if damage is None:
+        os.mkfifo(logger.path)
+    else:
+        logger.path.write_bytes(damage)
+    logger.log_metrics({"train_loss": 0.25}, 2)
+    assert logger.path.read_text() == "epoch,train_loss\n2,0.25\n"
+    (aside,) = tmp_path.glob("metrics.csv.damaged-*")
+    assert damage is None or aside.read_bytes() == damage
+    assert f"it is kept as {aside.name}" in capsys.readouterr().out
 
 
 class Remembering(Logger):
