@@ -24,7 +24,7 @@ from pade_bench.data.folder import CorruptImageError, FolderSplit, common_class_
 from pade_bench.data.loader import Split
 from pade_bench.data.small_images import SmallImages, fit_size
 from pade_bench.errors import DataError
-from pade_bench.ops.build import cache_folder
+from pade_bench.ops.build import BuildError, private_cache_folder
 from pade_bench.runs.files import write_atomically
 
 MOST_BYTES = 8 << 30  # of decoded images
@@ -116,17 +116,22 @@ class ImageFolder(SmallImages):
         versions = (PIL.__version__, torch.__version__, torchvision.__version__)
         made_of = (self.digest, self.in_channels, self.image_size, *versions)
         key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
-        path = cache_folder() / "images" / f"{key}.npz"
-        arrays = _read_cache(path)
+        path = arrays = None
+        kept = "once"
+        try:
+            path = private_cache_folder("images") / f"{key}.npz"
+            arrays = _read_cache(path)
+        except (OSError, BuildError) as error:
+            kept = f"in every run, as they cannot be kept: {error}"
         if is_new := arrays is None:
-            print(f"decoding {sum(map(len, splits)):,} images of {self.root}, once", flush=True)
+            print(f"decoding {sum(map(len, splits)):,} images of {self.root}, {kept}", flush=True)
             arrays = {}
             for i, split in enumerate(splits):
                 arrays |= {f"{i}/{key}": value for key, value in self._decode(split).items()}
         for i, split in enumerate(splits):
             faults = [(index, fault) for index, fault in json.loads(str(arrays[f"{i}/faults"]))]
             self.corrupt.add(split, Decoded(torch.empty(0), torch.empty(0), faults, failure=""))
-        if is_new:
+        if is_new and path is not None:
             with contextlib.suppress(OSError):  # then they are decoded the next time too
                 _write_cache(path, arrays)
         return arrays
@@ -198,6 +203,5 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
 def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
-    path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(content.getbuffer()).digest()
     write_atomically(path, content.getvalue() + digest, durable=False)

@@ -57,6 +57,22 @@ def cache_folder() -> Path:
     return folder
 
 
+def private_cache_folder(name: str = "") -> Path:
+    """Return the cache folder, or one of this name in it, made if it is missing.
+
+    Raises:
+        OSError: it cannot be made.
+        BuildError: others than the user can write to it.
+    """
+    folder = cache_folder()
+    _require_private(folder)
+    if name:
+        folder /= name
+        _make(folder)
+        folder.chmod(0o700)  # made by an older version
+    return folder
+
+
 def _make(folder: Path) -> None:
     """Make a folder of mode 0700 if there is none."""
     with contextlib.suppress(FileExistsError):
@@ -116,8 +132,7 @@ def load_library(
     command = compiler()
     name += f"_{_fingerprint(tuple(command), tuple(sources), tuple(flags))}.so"
     try:
-        path = cache_folder() / name
-        _require_private(path.parent)
+        path = private_cache_folder() / name
         library = _load(path, symbols)
         if library is None:
             with _alone_in(path.parent):  # the others wait for the first
@@ -175,8 +190,8 @@ def _require_private(folder: Path) -> None:
         raise NotADirectoryError(f"{folder} is not a folder")
     if not _is_trusted(found):
         raise BuildError(
-            f"others than you can write to {folder}, and what is loaded from it runs as you; take "
-            "that right from them, or set PADE_BENCH_CACHE to another folder"
+            f"others than you can write to {folder}, and what is kept there is trusted; take that "
+            "right from them, or set PADE_BENCH_CACHE to another folder"
         )
 
 

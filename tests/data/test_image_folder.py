@@ -1,6 +1,7 @@
 """A folder of small images: decoded once, held in memory, and known by its content."""
 
 import hashlib
+import io
 import shutil
 
 import numpy as np
@@ -100,6 +101,17 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(folder, cache, mon
     assert list(cache.iterdir()) == []
 
 
+def test_images_from_a_cache_that_others_can_write_to_are_not_believed(folder, cache, capsys):
+    expected = load(folder)._loaded()[0].images
+    (path,) = cache.iterdir()
+    with np.load(io.BytesIO(path.read_bytes()[:-32])) as arrays:
+        forged = dict(arrays) | {"0/images": np.zeros_like(arrays["0/images"])}
+    module._write_cache(path, forged)
+    cache.parent.chmod(0o777)
+    assert torch.equal(load(folder)._loaded()[0].images, expected)
+    assert "in every run, as they cannot be kept: others than you can" in capsys.readouterr().out
+
+
 def test_a_corrupt_image_is_replaced_in_training_and_left_out_in_testing(folder, capsys):
     for split in ("train", "test"):
         corrupt(folder / split / "dog" / "03.png")
@@ -121,7 +133,7 @@ def test_a_class_of_corrupt_images_is_an_error_and_not_cached(folder, cache):
     for _ in range(2):
         with pytest.raises(DataError, match=r"All 12 image\(s\) in .*train/cat are corrupt"):
             load(folder)
-    assert not cache.exists()
+    assert list(cache.iterdir()) == []
 
 
 def test_images_of_other_sizes_are_resized_and_cropped_at_the_center(folder):
