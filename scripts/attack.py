@@ -2,7 +2,7 @@
 
     python scripts/attack.py [--cases 10000] [--resumes 20] [--seed 0] [--only CASE]
 
-A finished and an interrupted run on the digits are made. In each case one of their files is
+A finished, an interrupted and a pruned run on the digits are made. In each case one of their files is
 changed: bits are flipped, bytes cut off or written over, the file is replaced by a link, a pipe
 or a folder, or the structure of its JSON, YAML or weights is changed, with or without the digests
 that somebody who means it would forge. Then all that reads such a file reads it, and a few of the
@@ -49,7 +49,7 @@ from pade_bench.runs.record import Record
 
 SECONDS, SECONDS_TO_RESUME = 5, 100
 COMMAND = [sys.executable, "-m", "pade_bench", "activation=pau", "trainer.accelerator=cpu"]
-EPOCHS = {"finished": 2, "interrupted": 3}
+EPOCHS = {"finished": 2, "interrupted": 3, "pruned": 1}
 FAULTS = ("tracebacks", "hangs", "canaries", "sentinels", "beliefs")
 
 
@@ -58,7 +58,7 @@ class Hang(BaseException):
 
 
 class Victims:
-    """The two runs, what is known of them, and the tree beside them that must not change."""
+    """The runs, what is known of them, and the tree beside them that must not change."""
 
     def __init__(self, folder: Path) -> None:
         self.runs, self.folder = folder / "runs", folder
@@ -81,6 +81,8 @@ class Victims:
 
     def _train(self, name: str, epochs: int) -> Path:
         command = [*COMMAND, f"trainer.max_epochs={epochs}"]
+        if name == "pruned":  # after one that is not
+            command.append("prune.shares=[50]")
         if name == "interrupted":
             # What the run should come to, and the run itself, killed after its first epoch.
             whole = [*command, f"runs_dir={self.folder / 'whole'}"]
@@ -93,8 +95,7 @@ class Victims:
             for line in run.stdout:
                 if name == "interrupted" and line.startswith("epoch 2/"):
                     run.kill()
-        (home,) = set(self.runs.glob("*/*/seed0")) - before
-        return home
+        return max(set(self.runs.glob("*/*/seed0")) - before, key=lambda home: len(str(home)))
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
