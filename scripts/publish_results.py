@@ -143,7 +143,7 @@ def main() -> None:
             (PAGE.parent / f"{name}.png").write_bytes(reduced(drawn))
     layers = load_curves(RUNS / "mnist_lenet" / "pau" / "seed0" / "activations.npz")
     with io.BytesIO() as content:
-        draw_activations(layers).savefig(content, format="png", dpi=150)
+        draw_activations(layers, "pau").savefig(content, format="png", dpi=150)
         (PAGE.parent / "learned_activations.png").write_bytes(reduced(content.getvalue()))
     if options.dashboard:
         with tempfile.TemporaryDirectory() as folder:

@@ -230,7 +230,7 @@ def _write_results(
     """Write the learned activations and the record, which is returned."""
     images = data.sample_images()
     layers = measure(classifier, initial, images)
-    picture = draw_beside(layers, dpi=150) if layers else None
+    picture = draw_beside(layers, run.names["activation"], dpi=150) if layers else None
     pruning = None
     if run.pruned_share is not None:
         unpruned = make_classifier(run, Pruned({}))

@@ -151,7 +151,8 @@ class TensorBoard(Checkpoint):
             curves = measure(pl_module, self.initial, images)
             # A card is as high as wide, so are the panels together.
             columns = math.ceil(math.sqrt(len(curves)))
-            self.figures.append((step, draw_beside(curves, f"after epoch {step}", columns)))
+            activation, title = self.run.names["activation"], f"after epoch {step}"
+            self.figures.append((step, draw_beside(curves, activation, title, columns)))
 
     def _write_figures(self, wait: bool) -> None:
         """Write the figures that have been drawn by now, or all."""

@@ -35,7 +35,7 @@ def fresh(monkeypatch):
 
 
 def test_figures_are_drawn_by_one_other_process(fresh):
-    pictures = [draw_beside([curve()] * 3, f"after epoch {i}", columns=2) for i in range(2)]
+    pictures = [draw_beside([curve()] * 3, "pau", f"after {i}", columns=2) for i in range(2)]
     sizes = {Image.open(io.BytesIO(picture.result())).size for picture in pictures}
     assert sizes == {(520, 550)}
     assert pictures[0].result() != pictures[1].result()
@@ -45,19 +45,19 @@ def test_figures_are_drawn_by_one_other_process(fresh):
 
 def test_what_cannot_be_drawn_is_an_error_here_and_the_next_is_drawn(fresh):
     with pytest.raises(RuntimeError, match="AttributeError"):
-        draw_beside([None]).result()
-    assert draw_beside([curve()]).result().startswith(b"\x89PNG")
+        draw_beside([None], "pau").result()
+    assert draw_beside([curve()], "pau").result().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("why", ["ended", "no room"])
 def test_without_another_process_this_one_draws(why, fresh, monkeypatch):
     if why == "ended":
-        draw_beside([curve()]).result()
+        draw_beside([curve()], "pau").result()
         fresh.process.kill()
         fresh.process.wait()
     else:
         monkeypatch.setattr(worker, "_start", lambda: (_ for _ in ()).throw(OSError("no memory")))
-    assert draw_beside([curve()]).result().startswith(b"\x89PNG")
+    assert draw_beside([curve()], "pau").result().startswith(b"\x89PNG")
 
 
 def test_the_process_ends_with_the_one_that_asks():
@@ -65,7 +65,7 @@ def test_the_process_ends_with_the_one_that_asks():
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_worker import curve, worker
-worker.draw_beside([curve()]).result()
+worker.draw_beside([curve()], "pau").result()
 print(worker._worker.process.pid, flush=True)
 os.kill(os.getpid(), 9)
 """

@@ -1,15 +1,18 @@
 """What TensorBoard finds in a run."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageColor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from torch.nn import functional as F
 
 from pade_bench import PAU, build_model, load_run
+from pade_bench.report.figures.style import look
 from pade_bench.training import fit
 from pade_bench.training.fit import make_data
 from pade_bench.training.module import Classifier
@@ -77,6 +80,19 @@ def test_rates_and_what_else_an_epoch_shows_are_written(tiny_run):
         ]
     expected = sum(loss for loss, _ in losses) / sum(n for _, n in losses)
     assert curves["loss/test"][1] == (2, pytest.approx(expected, rel=1e-5))
+
+
+@pytest.mark.parametrize("activation", ["pau", "prelu"])
+def test_the_pictures_of_a_run_have_the_color_of_its_activation(activation, tiny_run):
+    run = tiny_run(f"activation={activation}", "trainer.max_epochs=1")
+    fit(run)
+    pictures = [image.encoded_image_string for image in events(run).Images("activations")]
+    pictures.append((run.directory / "activations.png").read_bytes())
+    for picture in pictures:
+        pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+        for other in ("pau", "prelu"):
+            color = ImageColor.getrgb(look(other).color)
+            assert (pixels == color).all(axis=-1).any() == (other == activation)
 
 
 def status(found):

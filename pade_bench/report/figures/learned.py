@@ -17,15 +17,15 @@ from pade_bench.runs.curves import LayerCurve
 
 
 def draw_activations(
-    layers: list[LayerCurve], title: str | None = None, columns: int = 4, activation: str = "pau"
+    layers: list[LayerCurve], activation: str, title: str | None = None, columns: int = 4
 ) -> Figure:
     """Draw one panel per layer: the function, its start dashed, the input density behind.
 
     Args:
         layers: what was measured.
+        activation: whose color the functions have.
         title: of the figure.
         columns: panels in a row, at most.
-        activation: whose color the function has.
     """
     columns = min(len(layers), columns)
     rows = math.ceil(len(layers) / columns)

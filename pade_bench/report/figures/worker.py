@@ -16,14 +16,18 @@ from pade_bench.runs.curves import LayerCurve
 
 
 def draw_beside(
-    layers: Sequence[LayerCurve], title: str | None = None, columns: int = 4, dpi: int = 100
+    layers: Sequence[LayerCurve],
+    activation: str,
+    title: str | None = None,
+    columns: int = 4,
+    dpi: int = 100,
 ) -> Future[bytes]:
     """Draw as :func:`pade_bench.report.figures.learned.draw_activations`, one after another.
 
     Returns:
         the PNG to be.
     """
-    return _worker.submit((layers, title, columns, dpi))
+    return _worker.submit((layers, activation, title, columns, dpi))
 
 
 class _Worker:
@@ -84,12 +88,15 @@ def _serve() -> None:
         sys.stdout.buffer.flush()
 
 
-def _draw(layers: list[LayerCurve], title: str | None, columns: int, dpi: int) -> bytes:
+def _draw(
+    layers: list[LayerCurve], activation: str, title: str | None, columns: int, dpi: int
+) -> bytes:
     # Imported here: the process that trains has no use for matplotlib.
     from pade_bench.report.figures.learned import draw_activations
 
     content = io.BytesIO()
-    draw_activations(layers, title, columns).savefig(content, format="png", dpi=dpi)
+    figure = draw_activations(layers, activation, title, columns)
+    figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()
 
 
