@@ -17,6 +17,8 @@ from pade_bench.models.filters import (
     strongest_filters,
 )
 from pade_bench.models.layers import channel_multiplier
+from pade_bench.report.tables import Cell, Table, no_value
+from pade_bench.report.tables.terminal import print_table
 from pade_bench.runs.home import Run
 from pade_bench.runs.record import FINISHED, Record
 from pade_bench.training.fit import fit, make_classifier, make_data
@@ -44,7 +46,7 @@ def fit_chain(runs: Sequence[Run]) -> list[Record]:
         if records[-1].status != FINISHED:
             break
         before = run
-    print(f"\n{summary(records)}")
+    print_table(costs_table(records), text_columns=())
     return records
 
 
@@ -87,26 +89,20 @@ def _prune(before: Run, run: Run, groups: Sequence[FilterGroup]) -> Pruned:
     return Pruned(kept, learned)
 
 
-def summary(records: Sequence[Record]) -> str:
-    """Return a table of what each run reached and what its network costs."""
-    lines = [["pruned", "test accuracy", "parameters", "multiply-adds", "inference"]]
+def costs_table(records: Sequence[Record]) -> Table:
+    """Return a row for each run: what it reached, and what its network costs."""
+    columns = ("pruned", "test accuracy", "parameters", "multiply-adds", "inference")
+    table = Table("costs", "What pruning costs and saves", [("", name) for name in columns])
     for record in records:
         accuracy, pruning = record.test_accuracy, record.pruning
         assert pruning is not None
-        before = pruning.unpruned
-        lines.append(
-            [
-                f"{pruning.pruned_share:g} %",
-                "diverged" if accuracy is None else f"{accuracy:.2f} %",
-                f"{record.parameters:,} ({record.parameters / before.parameters:.0%})",
-                f"{pruning.multiply_adds:,} ({pruning.multiply_adds / before.multiply_adds:.0%})",
-                "–"
-                if (share := pruning.inference_share) is None
-                else f"{pruning.inference_milliseconds:.1f} ms ({share:.0%})",
-            ]
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
-        for line in lines
-    )
+        before, share = pruning.unpruned, pruning.inference_share
+        table.rows.append([
+            Cell(f"{pruning.pruned_share:g} %"),
+            no_value("diverged") if accuracy is None else Cell(f"{accuracy:.2f} %"),
+            Cell(f"{record.parameters:,} ({record.parameters / before.parameters:.0%})"),
+            Cell(f"{pruning.multiply_adds:,} ({pruning.multiply_adds / before.multiply_adds:.0%})"),
+            no_value() if share is None
+            else Cell(f"{pruning.inference_milliseconds:.1f} ms ({share:.0%})"),
+        ])  # fmt: skip
+    return table
