@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra_plugins.pade_bench.sweeper import OF_THE_SWEEP, PadeBenchSweeper, values_of
 
 from pade_bench.errors import ConfigurationError, SweepError
+from pade_bench.report.names import count
 from pade_bench.report.statistics.intervals import t_interval
 from pade_bench.report.tables import BEST, Cell, Table
 from pade_bench.report.tables.terminal import print_table
@@ -165,7 +166,8 @@ class OptunaSweeper(PadeBenchSweeper):
             if self.config.dry_run:
                 number = self.n_trials * len(studies)
                 print(plan([job for job, _ in found]))
-                print(f"{number} trials in all; what later ones try depends on the first.")
+                trials = count(number, "trial")
+                print(f"{trials} in all; what later ones try depends on the first.")
                 return False
             self._run(found)
             states = self._states([job for job, _ in found])

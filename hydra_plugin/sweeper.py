@@ -22,6 +22,7 @@ from pade_bench.config.compose import Composed, command_options, compose, search
 from pade_bench.config.fields import flatten, to_plain
 from pade_bench.config.schema import parse_seed
 from pade_bench.errors import ConfigurationError, SweepError
+from pade_bench.report.names import count
 from pade_bench.runs.chain import chain
 from pade_bench.runs.files import writing_to
 from pade_bench.runs.home import Run
@@ -187,7 +188,8 @@ class PadeBenchSweeper(Sweeper):
                 found.setdefault(run.directory, (Job.of(runs, overrides), runs))
         if not found:
             raise ConfigurationError(
-                f"the sweep leaves out all of its {excluded} jobs: see hydra.sweeper.exclude."
+                f"the sweep has {count(excluded, 'job')}, and hydra.sweeper.exclude leaves out "
+                "every one."
             )
         return list(found.values())
 

@@ -27,6 +27,7 @@ from pade_bench.errors import (
     exit_with,
     one_of,
 )
+from pade_bench.report.names import count
 from pade_bench.runs import certificate as certificates
 from pade_bench.runs.files import time_stamp, write_atomically, writing_to
 from pade_bench.runs.home import Run
@@ -138,7 +139,7 @@ def first_images(data: ImageDataModule, n: int) -> tuple[Tensor, Tensor]:
         seen += len(batch)
         if seen >= n:
             return torch.cat(images)[:n], torch.cat(labels)[:n]
-    raise DataError(f"images={n}: the data set has {seen:,} test images only.")
+    raise DataError(f"images={n}: the data set has {count(seen, 'test image')} only.")
 
 
 def _finished(run: Run) -> Record:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from pade_bench.errors import PadeBenchError, RunError, exit_with
+from pade_bench.report.names import count
 from pade_bench.training.module import count_correct
 from pade_bench.training.reload import add_run_arguments, prepare_test_data, read_run, rebuild
 from pade_bench.training.trainer import autocast, set_numerics
@@ -83,9 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name, accuracy in now.items():
         difference = round((accuracy - recorded[name]) * images / 100)
         differs |= difference != 0
-        print(f"{ACCURACIES[name]}now      {accuracy:.4f} % of {images:,} test images")
+        print(f"{ACCURACIES[name]}now      {accuracy:.4f} % of {count(images, 'test image')}")
         print(f"{ACCURACIES[name]}recorded {recorded[name]:.4f} %")
-        print("the same" if not difference else f"{difference:+d} images: not the same")
+        changed = f"{difference:+d} image{'s' * (abs(difference) != 1)}: not the same"
+        print(changed if difference else "the same")
     return 1 if differs else 0
 
 

@@ -112,7 +112,10 @@ def test_exit_codes(runs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(3, "3 s"), (90, "2 min"), (5400, "1.5 h"), (360_000, "100.0 h")]
-)
+    ("seconds", "text"),
+    [(0, "less than 1 s"), (0.4, "less than 1 s"), (0.6, "1 s"), (3, "3 s"), (59.4, "59 s"),
+     (59.6, "1 min"), (90, "2 min"), (3560, "59 min"), (3590, "1.0 h"), (5400, "1.5 h"),
+     (360_000, "100.0 h")],
+)  # fmt: skip
 def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text

@@ -11,6 +11,7 @@ from pade_bench.report import certified, sections
 from pade_bench.report.figures.drawing import Plan, write
 from pade_bench.report.groups import Group
 from pade_bench.report.leaderboard import boards
+from pade_bench.report.names import count
 from pade_bench.report.page import Section, render
 from pade_bench.report.tables.formats import to_csv, to_markdown
 from pade_bench.report.tables.latex import to_latex
@@ -91,7 +92,7 @@ def _origin(runs: Sequence[Result]) -> list[str]:
         values = [value for r in runs if (value := getattr(r.provenance, key))]
         counts = Counter(_HASH.sub(r"\1", value)[:60] for value in values)
         if counts:
-            listed = [f"{value} ({n:,} runs)" for value, n in counts.most_common(4)]
+            listed = [f"{value} ({count(n, 'run')})" for value, n in counts.most_common(4)]
             more = len(counts) - len(listed)
             sentences.append(f"{words}: {', '.join(listed)}{f' and {more} more' if more else ''}.")
     return sentences + unverified(runs)

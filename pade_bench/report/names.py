@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 # In the order of the paper's tables; from gelu on they are not in the paper.
 ACTIVATIONS = {
@@ -59,3 +59,9 @@ def choice_of(target: str, choices: Iterable[str]) -> str:
 def count(n: int, what: str) -> str:
     """Return ``1 seed`` or ``3 seeds``."""
     return f"{n:,} {what}{'s' * (n != 1)}"
+
+
+def count_of_each(numbers: Collection[int], what: str) -> str:
+    """Return ``3 seeds``, or ``2–3 seeds`` where there are not equally many everywhere."""
+    least, most = min(numbers), max(numbers)
+    return count(most, what) if least == most else f"{least:,}–{most:,} {what}s"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pade_bench.report.names import count
 from pade_bench.report.tables import Table
 from pade_bench.report.tables.formats import to_html
 
@@ -78,9 +79,8 @@ def render(
     wrong = ""
     if problems:
         lines = "".join(f"<li>{html.escape(problem)}</li>" for problem in problems)
-        many = "s" * (len(problems) != 1)
         wrong = (
-            f"<details class=wrong open><summary>{len(problems)} run{many} left out, as the "
+            f"<details class=wrong open><summary>{count(len(problems), 'run')} left out, as the "
             f"record cannot be used</summary><ul>{lines}</ul></details>"
         )
     body = "".join(_section(i, section) for i, section in enumerate(sections))

@@ -52,7 +52,10 @@ def median_epoch(*similar: Iterable[Result]) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """Return ``45 s``, ``12 min`` or ``3.4 h``."""
-    if seconds < 60:
+    """Return ``less than 1 s``, ``45 s``, ``12 min`` or ``3.4 h``."""
+    if seconds < 0.5:
+        return "less than 1 s"
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if round(minutes) < 60 else f"{minutes / 60:.1f} h"

@@ -80,7 +80,7 @@ class Values:
         if not isinstance(values, list):
             raise ValueError(f"{self.where}{key} is no list")
         if len(values) != length:
-            raise ValueError(f"{self.where}{key} has {len(values):,} values for {length:,} epochs")
+            raise ValueError(f"{self.where}{key} is of length {len(values):,}, epochs {length:,}")
         # There can be millions: tests of all at once. What is not finite makes the sum so.
         if not set(map(type, values)) <= {int, float} or not math.isfinite(sum(values)):
             raise ValueError(f"{self.where}{key} holds what is not a finite number")

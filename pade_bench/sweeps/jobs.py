@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pade_bench.report.names import count
 from pade_bench.runs.home import Run
 from pade_bench.runs.records import Result, read_runs
 from pade_bench.runs.state import DONE, STATES, duration, median_epoch, state_and_note
@@ -126,7 +127,11 @@ def plan(jobs: Sequence[Job]) -> str:
 
 
 def listing(states: Sequence[JobState]) -> str:
-    """Return a line for every job."""
+    """Return a line for every job.
+
+    Not a table of rich's, which would break or hide what is too wide for a terminal: run and note
+    may be long paths, which have to stay whole.
+    """
     lines = [("state", "run", "epochs", "left", "")]
     for s in states:
         left = "?" if s.seconds_left is None else duration(s.seconds_left)
@@ -142,7 +147,7 @@ def listing(states: Sequence[JobState]) -> str:
 def summary(states: Sequence[JobState]) -> str:
     """Return how many jobs there are of each state, and the time that is left."""
     counts = Counter(s.state for s in states)
-    text = f"{len(states)} job{'s' * (len(states) != 1)}: "
+    text = f"{count(len(states), 'job')}: "
     text += ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name])
     left = [s.seconds_left for s in states if s.state not in DONE]
     if known := [seconds for seconds in left if seconds is not None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pade_bench.errors import RunHeldError, SweepError
 from pade_bench.report.grouping import group_runs
+from pade_bench.report.names import count
 from pade_bench.report.tables.terminal import print_leaderboard
 from pade_bench.runs.progress_lines import is_progress
 from pade_bench.runs.records import read_runs
@@ -107,10 +108,12 @@ def conclude(states: Sequence[JobState]) -> None:
     lacking = sum(s.state not in DONE for s in states) - running
     if lacking:
         raise SweepError(
-            f"{lacking} of {len(states)} runs have no result; the same command starts them again."
+            f"{lacking} of {count(len(states), 'run')} {'has' if lacking == 1 else 'have'} no "
+            f"result; the same command starts {'it' if lacking == 1 else 'them'} again."
         )
     if running:
         raise SweepError(
-            f"{running} of {len(states)} runs are being trained by other processes.",
+            f"{running} of {count(len(states), 'run')} {'is' if running == 1 else 'are'} being "
+            "trained by other processes.",
             RunHeldError.exit_code,
         )

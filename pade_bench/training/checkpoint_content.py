@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pade_bench.report.names import count
 from pade_bench.training.module import Classifier
 
 MOST_THREADS = 4096
@@ -83,7 +84,7 @@ def check_progress(checkpoint: Mapping[str, Any], classifier: Classifier, max_ep
     """Raise :class:`ValueError` unless training can go on from it, after a whole epoch."""
     epochs = check_history(checkpoint, classifier.history)
     if epochs > max_epochs:
-        raise ValueError(f"it has {epochs} epochs, and the run {max_epochs}")
+        raise ValueError(f"it has {count(epochs, 'epoch')}, and the run {max_epochs}")
     threads = checkpoint.get("threads", 1)
     if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
         raise ValueError(f"its number of threads is {threads!r}")

@@ -51,7 +51,9 @@ class PrintEpochs(Checkpoint):
         self.batches += 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._say(self._line(trainer, pl_module))
+        self.batches = int(trainer.num_training_batches)
+        left = "" if pl_module.diverged else self._left(trainer, pl_module)
+        self._say(self._line(trainer, pl_module, left))
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         self._ended.set()
@@ -75,24 +77,23 @@ class PrintEpochs(Checkpoint):
         self.said = time.monotonic()
         print(line, flush=True)
 
-    def _line(self, trainer: pl.Trainer, pl_module: Any) -> str:
-        """Return the line of an epoch that has ended."""
+    def _line(self, trainer: pl.Trainer, pl_module: Any, left: str) -> str:
+        """Return the line of an epoch that has ended, with the time that is left."""
         measured = "diverged: the loss is not finite"
         if not pl_module.diverged:
             last = {name: values[-1] for name, values in pl_module.history.items()}
-            self.batches = int(trainer.num_training_batches)
             measured = f"train loss {last['train_loss']:.4f}  test accuracy "
             measured += f"{last['test_accuracy']:.2f} %"
             if "test_top5_accuracy" in last:
                 measured += f", top-5 {last['test_top5_accuracy']:.2f} %"
             if "validation_accuracy" in last:
                 measured += f"  validation {last['validation_accuracy']:.2f} %"
-            measured += f"  {last['seconds']:.1f} s{self._left(trainer, pl_module)}"
+            measured += f"  {last['seconds']:.1f} s{left}"
         epoch = trainer.current_epoch + 1
         return epoch_line(epoch, trainer.max_epochs or epoch, measured)
 
     def _left(self, trainer: pl.Trainer, pl_module: Any) -> str:
-        """Return ``", about 12 min left"``, and nothing where it is not known, or at the end."""
+        """Return ``", 12 min left"``, and nothing where it is not known, or at the end."""
         done = self.batches / max(1.0, float(trainer.num_training_batches))
         if recent := pl_module.history["seconds"][-5:]:
             one = statistics.median(recent)
@@ -101,7 +102,7 @@ class PrintEpochs(Checkpoint):
         else:
             return ""
         epochs = (trainer.max_epochs or 0) - trainer.current_epoch - done
-        return f", about {duration(one * epochs)} left" if epochs > 0 else ""
+        return f", {duration(one * epochs)} left" if epochs > 0 else ""
 
 
 class ShowProgress(PrintEpochs):
@@ -128,7 +129,7 @@ class ShowProgress(PrintEpochs):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         super().on_train_batch_end(trainer, pl_module)
         left = self._left(trainer, pl_module)
-        self.bar.update(self.task, completed=self.batches, left=left.replace("about ", ""))
+        self.bar.update(self.task, completed=self.batches, left=left)
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
@@ -144,8 +145,8 @@ class ShowProgress(PrintEpochs):
     def _say(self, line: str) -> None:
         self.bar.console.print(line, highlight=False, markup=False)
 
-    def _line(self, trainer: pl.Trainer, pl_module: Any) -> str:
-        line = super()._line(trainer, pl_module).partition(", about ")[0]
+    def _line(self, trainer: pl.Trainer, pl_module: Any, left: str) -> str:
+        line = super()._line(trainer, pl_module, left="")  # the bar says it
         if len(line) > self.bar.console.width:
             line = line.replace("train loss", "loss").replace("test accuracy ", "")
         return line

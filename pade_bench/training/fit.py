@@ -17,6 +17,7 @@ from pade_bench.errors import DamagedError, PadeBenchError, RunError
 from pade_bench.models.configured import configured_network
 from pade_bench.ops import NUMERICS
 from pade_bench.report.figures.worker import draw_beside
+from pade_bench.report.names import count
 from pade_bench.runs.curves import dump_curves
 from pade_bench.runs.files import set_aside, writing_to
 from pade_bench.runs.home import Run, identity
@@ -262,7 +263,7 @@ def make_record(
     if finished and len(history["train_loss"]) != run.config.trainer.max_epochs:
         raise RunError(
             f"{run.directory}: training ended after {len(history['train_loss'])} of "
-            f"{run.config.trainer.max_epochs} epochs. The same command resumes."
+            f"{count(run.config.trainer.max_epochs, 'epoch')}. The same command resumes."
         )
     top5, validation = (history.get(n) for n in ("test_top5_accuracy", "validation_accuracy"))
     images, others = Images.split(data.record_entries())

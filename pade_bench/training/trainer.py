@@ -16,6 +16,7 @@ from torch import nn
 
 from pade_bench.config.schema import Config, TrainerConfig
 from pade_bench.errors import ConfigurationError
+from pade_bench.report.names import count
 from pade_bench.runs.home import Run
 from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast
 from pade_bench.training.console import PrintEpochs, ShowProgress
@@ -155,7 +156,8 @@ def check_devices(settings: Config) -> None:
         )
     if accelerator(config) == "cuda" and config.devices > gpus:
         raise ConfigurationError(
-            f"trainer.devices={config.devices}: torch finds {gpus} CUDA device(s) on this machine."
+            f"trainer.devices={config.devices}: torch finds {count(gpus, 'CUDA device')} on this "
+            "machine."
         )
     if accelerator(config) == "cuda":
         _check_gpu()

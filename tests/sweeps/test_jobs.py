@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from synthetic_runs import make_record
 
+from pade_bench.errors import SweepError
 from pade_bench.runs import locks
 from pade_bench.sweeps.jobs import Job, listing, summary, survey
+from pade_bench.sweeps.outcome import conclude
 
 
 @pytest.fixture
@@ -99,6 +101,22 @@ def test_the_listing_says_what_each_job_does_and_what_is_left(make_job):
     ]
     left = "30 min left one after another, by measured epochs"
     assert summary(found) == f"3 jobs: 1 finished, 1 interrupted, 1 missing; {left}"
+
+
+@pytest.mark.parametrize(
+    ("jobs", "lacking", "said"),
+    [
+        (1, 1, "1 of 1 run has no result; the same command starts it again."),
+        (3, 2, "2 of 3 runs have no result; the same command starts them again."),
+    ],
+)
+def test_a_sweep_ends_with_how_many_runs_have_no_result(jobs, lacking, said, make_job):
+    made = [make_job(f"seed={seed}") for seed in range(jobs)]
+    for _, run in made[lacking:]:
+        finish(run)
+    with pytest.raises(SweepError) as error:
+        conclude(survey([job for job, _ in made]))
+    assert str(error.value) == said
 
 
 @pytest.fixture

@@ -46,8 +46,8 @@ def lines_of_a_run(progress, *, epochs=3, top5=False):
 def test_each_epoch_has_a_line_that_says_what_is_left(capsys):
     lines_of_a_run(PrintEpochs())
     assert capsys.readouterr().out.splitlines() == [
-        "epoch 1/3  train loss 0.5000  test accuracy 98.12 %  2.0 s, about 4 s left",
-        "epoch 2/3  train loss 0.5000  test accuracy 98.12 %  2.0 s, about 2 s left",
+        "epoch 1/3  train loss 0.5000  test accuracy 98.12 %  2.0 s, 4 s left",
+        "epoch 2/3  train loss 0.5000  test accuracy 98.12 %  2.0 s, 2 s left",
         "epoch 3/3  train loss 0.5000  test accuracy 98.12 %  2.0 s",
     ]
 
@@ -66,7 +66,14 @@ def test_a_long_epoch_gives_a_sign_of_life_with_the_time_left(capsys):
         said += capsys.readouterr().out
     progress.on_exception(now, module([10.0]), KeyboardInterrupt())
     # Half of this epoch, and all of the next.
-    assert "  epoch 2/3: batch 5 of 10, about 15 s left\n" in said
+    assert "  epoch 2/3: batch 5 of 10, 15 s left\n" in said
+
+
+def test_less_than_a_second_is_not_said_to_be_none(capsys):
+    progress, now = PrintEpochs(), trainer(1, 3)
+    progress.on_train_start(now, module([0.3]))
+    progress.on_train_epoch_end(now, module([0.3, 0.3]))
+    assert capsys.readouterr().out.splitlines()[-1].endswith("0.3 s, less than 1 s left")
 
 
 @pytest.mark.parametrize("top5", [False, True])

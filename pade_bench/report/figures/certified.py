@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from pade_bench.report.figures.style import look
 from pade_bench.report.groups import Group
+from pade_bench.report.names import count_of_each
 from pade_bench.runs.certificate import Certificate
 
 
@@ -46,13 +47,10 @@ def certified_accuracy(rows: Sequence[tuple[Group, Sequence[Certificate]]]) -> F
                 panel.fill_between(epsilons, low, high, color=style.color, alpha=0.15, linewidth=0)
             panel.plot(epsilons, attacked.mean(axis=0), ":", color=style.color, linewidth=1.2)
             handles[group.full_label] = line
-        images = sorted({c.images for g, cs in rows if g.title == title for c in cs})
-        seeds = sorted({len(cs) for g, cs in rows if g.title == title})
-        panel.set_title(
-            f"{title}  ({'/'.join(f'{n:,}' for n in images)} images, "
-            f"{'/'.join(map(str, seeds))} seeds)",
-            loc="left",
-        )
+        shown = [certificates for group, certificates in rows if group.title == title]
+        images = count_of_each([c.images for certificates in shown for c in certificates], "image")
+        seeds = count_of_each([len(certificates) for certificates in shown], "seed")
+        panel.set_title(f"{title}  ({images}, {seeds})", loc="left")
         epsilons = sorted({r.epsilon for g, cs in rows if g.title == title for r in cs[0].results})
         if positive := [e for e in epsilons if e > 0]:
             panel.set_xscale("log")

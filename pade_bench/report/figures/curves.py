@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 from pade_bench.report.figures.style import GRAY, OTHERS, arrange, in_color, look
 from pade_bench.report.groups import Group, in_order
-from pade_bench.report.names import PADE, count, experiment_label
+from pade_bench.report.names import PADE, count_of_each, experiment_label
 
 
 def learning_curves(experiments: Sequence[str], groups: Sequence[Group]) -> Figure | None:
@@ -92,9 +92,8 @@ def _dress(panels: Sequence[Axes], experiment: str, groups: Sequence[Group]) -> 
     right.yaxis.set_minor_locator(NullLocator())
     left.set_ylabel("test accuracy (%)")
     right.set_ylabel("train loss")
-    seeds = sorted({len(g.finished) for g in groups})
-    mean = count(seeds[-1], "seed") if len(seeds) == 1 else f"{seeds[0]}–{seeds[-1]} seeds"
-    left.set_title(f"{experiment_label(experiment)}  ({mean})", loc="left")
+    seeds = count_of_each([len(g.finished) for g in groups], "seed")
+    left.set_title(f"{experiment_label(experiment)}  ({seeds})", loc="left")
     epochs = max(run.epochs for g in groups for run in g.finished)
     for panel in panels:
         panel.set_xlabel("epoch")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pade_bench.report.groups import Group, legend
 from pade_bench.report.leaderboard import across, boards, verdict_across
+from pade_bench.report.names import count
 from pade_bench.report.tables import BEST, MISSING, SECOND, Table
 from pade_bench.report.tables.leaderboard import across_table, board_table
 
@@ -67,8 +68,8 @@ def print_leaderboard(groups: Sequence[Group]) -> None:
         print_table(board_table(board, ""))
         console.print(Text(board.verdict))
     if len(found) > BOARDS_SHOWN:
-        more = f"\n{len(found) - BOARDS_SHOWN} more rankings of other settings: name some by "
-        console.print(Text(f"{more}--experiment or --set, or make the report."))
+        more = f"\n{count(len(found) - BOARDS_SHOWN, 'more ranking')} of other settings: name some "
+        console.print(Text(f"{more}by --experiment or --set, or make the report."))
     if rows := across(found):
         console.print(Text("\nAcross experiments", "bold"))
         print_table(across_table(rows))
