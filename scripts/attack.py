@@ -2,8 +2,8 @@
 
     python scripts/attack.py [--cases 10000] [--resumes 20] [--seed 0] [--only CASE]
 
-A finished, an interrupted and a pruned run on the digits are made. In each case one of their files is
-changed: bits are flipped, bytes cut off or written over, the file is replaced by a link, a pipe
+A finished, an interrupted and a pruned run on the digits are made. In each case one of their files
+is changed: bits are flipped, bytes cut off or written over, the file is replaced by a link, a pipe
 or a folder, or the structure of its JSON, YAML or weights is changed, with or without the digests
 that somebody who means it would forge. Then all that reads such a file reads it, and a few of the
 damaged interrupted runs are resumed. Counted are
