@@ -118,13 +118,13 @@ class ShowProgress(PrintEpochs):
             transient=True,
             expand=True,
         )
-        self.task = self.bar.add_task("", total=None, left="")
+        self.task = self.bar.add_task("", visible=False, left="")  # until there is an epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         total = int(trainer.num_training_batches)
-        self.bar.reset(self.task, description=epoch, total=total)
+        self.bar.reset(self.task, description=epoch, total=total, visible=True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         super().on_train_batch_end(trainer, pl_module)
