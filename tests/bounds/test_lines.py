@@ -1,5 +1,8 @@
 """Lines around Padé units: how close they come to the best ones, and where there are none."""
 
+import copy
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,11 @@ from pade_bench import PAU, bounds
 from pade_bench.bounds.rational import Rational
 
 POINTS = 401  # of each interval
+
+
+@functools.cache
+def trained_curves():
+    return [curve(a, b, "abs_of_sum") for a, b in trained_units()]
 
 
 def best_height(x, y):
@@ -24,8 +32,7 @@ def best_height(x, y):
 def test_lines_of_trained_units_are_nearly_the_best(width):
     """The mean distance between both lines, over that of the best two lines there are."""
     ratios = []
-    for number, (a, b) in enumerate(trained_units()):
-        unit = curve(a, b, "abs_of_sum")
+    for number, unit in enumerate(trained_curves()):
         lower = torch.from_numpy(np.random.default_rng(number).uniform(-4, 4 - width, 20))
         middle = lower + width / 2
         (k1, c1), (k2, c2) = unit.lines(lower, lower + width)
@@ -87,9 +94,9 @@ def test_bends_of_the_wrong_sign_are_caught():
 
 def test_a_knot_left_out_is_caught():
     caught = 0
-    for a, b in trained_units()[:8]:
-        for left_out in range(len(curve(a, b, "abs_of_sum").knots)):
-            unit = curve(a, b, "abs_of_sum")
+    for (a, b), whole in zip(trained_units()[:8], trained_curves(), strict=False):
+        for left_out in range(len(whole.knots)):
+            unit = copy.deepcopy(whole)
             at = unit.knots[left_out][0]
             del unit.knots[left_out], unit.bends[left_out], unit._sides[left_out]
             lower = torch.full((1000,), at - 0.5, dtype=torch.float64)

@@ -27,7 +27,7 @@ CANCELLING = ("near_cancelling", "steep", "huge", "subnormal", "other_degrees")
 
 
 def test_no_value_lies_outside():
-    assert count_violations(KINDS, units=6, points=2000) == 0
+    assert count_violations(KINDS, units=4, points=3000) == 0
 
 
 @pytest.mark.slow
@@ -37,11 +37,13 @@ def test_no_value_of_ten_million_lies_outside():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ranges_are_those_of_interval_arithmetic(kind):
-    for i in range(5 if kind == "other_degrees" else 15):  # high degrees take longer
+    # The roots of some take long; of each kind there are 225 intervals.
+    units, intervals = (5, 45) if kind in ("other_degrees", "subnormal") else (15, 15)
+    for i in range(units):
         random = np.random.default_rng([7, i])
         coefficients = draw_unit(kind, random)
         unit, exact = curve(*coefficients), arb.Unit(*coefficients)
-        lower, upper = draw_intervals(unit, random, 15)
+        lower, upper = draw_intervals(unit, random, intervals)
         low, high = unit.interval(lower, upper)
         for ends, range_ in zip(
             torch.stack((lower, upper), 1).tolist(), torch.stack((low, high), 1).tolist(),
