@@ -1,12 +1,12 @@
-"""Make the tables, sentences and pictures of docs/results.md from the records in results/.
+"""Make the tables and pictures of docs/results.md and certification.md from the runs in results/.
 
     python scripts/publish_results.py [--add RUNS] [--dashboard]
 
 Whatever stands between ``<!-- leaderboard_… -->`` and ``<!-- end -->`` in the page is replaced by
-the verdict and the ranking of that name. ``--add`` first copies the finished runs of a folder to
-results/: records, configurations without the paths of this machine, and of each configuration one
-file of learned functions. ``--dashboard`` also photographs TensorBoard, for which Chromium and its
-driver have to be installed.
+the verdict and the ranking of that name, likewise ``<!-- certified -->``. ``--add`` first copies
+the finished runs of a folder to results/: records, certificates, configurations without the paths
+of this machine, and of each configuration one file of learned functions. ``--dashboard`` also
+photographs TensorBoard, for which Chromium and its driver have to be installed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pade_bench.report import certified
 from pade_bench.report.build import build
 from pade_bench.report.dashboard import Dashboard
 from pade_bench.report.figures.learned import draw_activations
@@ -38,6 +39,7 @@ from pade_bench.runs.records import read_runs
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "results" / "runs"
 PAGE = ROOT / "docs" / "results.md"
+CERTIFICATION = ROOT / "docs" / "certification.md"
 PICTURES = {  # by name in docs/, what it is called in the report
     "results_mnist_leaderboard": "leaderboard_mnist_lenet",
     "results_mnist_time": "time_mnist_lenet",
@@ -47,7 +49,9 @@ PICTURES = {  # by name in docs/, what it is called in the report
     "results_digits_time": "time_digits_lenet",
     "results_digits_curves": "curves_digits_lenet",
     "results_digits_ranks": "ranks_digits_lenet",
+    "certification_mnist": "certified",
 }
+CERTIFIED = re.compile(r"<!-- certified -->\n.*?<!-- end -->", re.DOTALL)
 TABLES = re.compile(r"<!-- leaderboard_(\S+) -->\n.*?<!-- end -->", re.DOTALL)
 COLORS = 256  # of a picture in the repository: a third of its bytes
 TENSORBOARD_SECONDS = 20  # until it has drawn its charts
@@ -77,6 +81,8 @@ def add(runs_dir: Path) -> None:
         text = re.sub(r"(?m)^runs_dir: .*$", "runs_dir: runs", settings[0])
         text = re.sub(r"(?m)^  root: .*/(?=[^/\n]+$)", "  root: data/", text)
         (home / "config.yaml").write_bytes(with_digest(text))
+        if (certificate := run.directory / "certificate.json").exists():
+            shutil.copyfile(certificate, home / "certificate.json")
         curves = run.directory / "activations.npz"
         if curves.exists() and not any(home.parent.glob("*/activations.npz")):
             shutil.copyfile(curves, home / "activations.npz")
@@ -92,6 +98,29 @@ def with_tables(page: str, groups: list[Group]) -> str:
         return f"<!-- leaderboard_{match[1]} -->\n{board.verdict}\n\n{table}\n<!-- end -->"
 
     return TABLES.sub(ranking, page)
+
+
+def with_certificates(page: str, groups: list[Group]) -> str:
+    """Return the page on certification with its table made anew.
+
+    Raises:
+        ValueError: a published certificate cannot be used.
+    """
+    problems: list[str] = []
+    table = certified.certified_table(certified.read(groups, problems))
+    if problems:
+        raise ValueError("\n".join(problems))
+    # What is the same in all rows is said once.
+    names = [name for _, name in table.columns]
+    alike = [i for i in range(len(names)) if len({row[i].text for row in table.rows}) == 1]
+    caption = "; ".join(f"{names[i]}: {table.rows[0][i].text}" for i in alike)
+    table.notes = [f"{caption}.", *table.notes]
+    for i in reversed(alike):
+        del table.columns[i]
+        for row in table.rows:
+            del row[i]
+    text = to_markdown(table).split("\n", 2)[2].strip()
+    return CERTIFIED.sub(lambda _: f"<!-- certified -->\n{text}\n<!-- end -->", page)
 
 
 def reduced(png: bytes) -> bytes:
@@ -136,6 +165,8 @@ def main() -> None:
     groups = published_groups()
     page = with_tables(PAGE.read_text(encoding="utf-8"), groups)
     PAGE.write_text(page, encoding="utf-8")
+    page = with_certificates(CERTIFICATION.read_text(encoding="utf-8"), groups)
+    CERTIFICATION.write_text(page, encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         build(groups, [], Path(folder))
         for name, key in PICTURES.items():

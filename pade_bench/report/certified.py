@@ -34,7 +34,7 @@ class Certificates:
 
 def section(groups: Sequence[Group], plan: Plan) -> Section | None:
     """Return table and figure; ``None`` where no run has a certificate."""
-    certificates = [c for group in in_order(groups) if (c := _read(group, plan))]
+    certificates = read(groups, plan.problems)
     if not certificates:
         return None
     title = "Provable robustness"
@@ -42,10 +42,15 @@ def section(groups: Sequence[Group], plan: Plan) -> Section | None:
         Picture("certified", f"{title}: certified accuracy", notes=_NOTES[:1]),
         functools.partial(certified_accuracy, [(c.group, c.found) for c in certificates]),
     )
-    return Section(title, [picture, _table(certificates)])
+    return Section(title, [picture, certified_table(certificates)])
 
 
-def _read(group: Group, plan: Plan) -> Certificates | None:
+def read(groups: Sequence[Group], problems: list[str]) -> list[Certificates]:
+    """Read the certificates of groups that have any; add to ``problems`` what is left out."""
+    return [c for group in in_order(groups) if (c := _of_group(group, problems))]
+
+
+def _of_group(group: Group, problems: list[str]) -> Certificates | None:
     """Read the certificates of a group's runs: those made as most of them were made."""
     alike: dict[tuple[object, ...], list[Certificate]] = {}
     for run in group.finished:
@@ -55,21 +60,22 @@ def _read(group: Group, plan: Plan) -> Certificates | None:
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            plan.problems.append(f"{path}: cannot be read ({error})")
+            problems.append(f"{path}: cannot be read ({error})")
             continue
         if (certificate.config_hash, certificate.seed) != (run.config_hash, run.seed):
-            plan.problems.append(f"{path}: is of another run")
+            problems.append(f"{path}: is of another run")
             continue
         epsilons = tuple(result.epsilon for result in certificate.results)
         how = certificate.method, certificate.images, epsilons
         alike.setdefault(how, []).append(certificate)
     most = max(alike.values(), key=len, default=[])
     if left := sum(map(len, alike.values())) - len(most):
-        plan.problems.append(f"{group.full_label}: {left} certificates were made in another way")
+        problems.append(f"{group.full_label}: {left} certificates were made in another way")
     return Certificates(group, tuple(most)) if most else None
 
 
-def _table(certificates: Sequence[Certificates]) -> Table:
+def certified_table(certificates: Sequence[Certificates]) -> Table:
+    """Return a row for each group and ε; the data have one for each run."""
     table = Table("certified", "Certified accuracy", [("", name) for name in _COLUMNS])
     for c in certificates:
         first = c.found[0]
