@@ -24,7 +24,7 @@ import torch
 
 from pade_bench.activations import coefficients
 from pade_bench.activations.coefficients import FUNCTIONS, TABLE_DEGREES
-from pade_bench.activations.fitting import GRID_POINTS, fit
+from pade_bench.activations.fitting import GRID_POINTS, fit_function
 from pade_bench.functional import pau
 
 FILE = Path(coefficients.__file__).with_name("coefficients.csv")
@@ -69,7 +69,7 @@ def rows() -> Iterator[dict[str, str]]:
             yield row(form, name, values.split(), "exact Padé approximant")
     for name, values in TABLE_6.items():
         yield row("sum_of_abs", name, values.split(), "Table 6")
-        a, b = fit(FUNCTIONS[name], TABLE_DEGREES, "abs_of_sum")
+        a, b = fit_function(FUNCTIONS[name], TABLE_DEGREES, "abs_of_sum")
         # Nine significant digits determine a float32; what is below 1e-10 is rounding.
         fitted = [f"{0.0 if abs(c) < 1e-10 else c:.9g}" for c in (*a, *b)]
         for form in ("abs_of_sum", "unsafe"):

@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from pade_bench.activations.factory import activation_factory, activation_names
-from pade_bench.activations.fitting import fit
+from pade_bench.activations.fitting import fit_function
 from pade_bench.activations.inputs import Inputs
 from pade_bench.activations.matching import Function, Start, largest_error, match
 from pade_bench.errors import ConfigurationError, one_of
@@ -78,7 +78,7 @@ def _activation(name: str) -> Function:
 def _of_the_paper(name: str, degrees: tuple[int, int], form: str) -> Start:
     if degrees == TABLE_DEGREES:
         return _table()[form, name]
-    a, b = (tuple(c.tolist()) for c in fit(FUNCTIONS[name], degrees, form))
+    a, b = (tuple(c.tolist()) for c in fit_function(FUNCTIONS[name], degrees, form))
     return Start(a, b, -3.0, 3.0, largest_error(FUNCTIONS[name], a, b, form, -3.0, 3.0))
 
 

@@ -35,7 +35,7 @@ _COARSE_POINTS = 601
 _STARTS, _STEPS = 8, 100
 
 
-def fit(
+def fit_function(
     function: Callable[[Tensor], Tensor],
     degrees: tuple[int, int],
     form: str = "abs_of_sum",

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pade_bench.activations.fitting import evaluate, fit, fit_points, leading_power
+from pade_bench.activations.fitting import evaluate, fit_function, fit_points, leading_power
 from pade_bench.activations.inputs import Inputs
 from pade_bench.errors import ConfigurationError
 from pade_bench.ops import Unit, reference
@@ -73,7 +73,7 @@ def match(
     ends = _ends(function)
     if ends is None:
         low, high = -3.0, 3.0
-        a, b = (tuple(c.tolist()) for c in fit(function, degrees, form))
+        a, b = (tuple(c.tolist()) for c in fit_function(function, degrees, form))
     else:
         used = _used(*ends, degrees, form)
         low, high, a, b = _fit_with_tails(function, inputs, used, form)

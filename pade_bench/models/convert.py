@@ -143,14 +143,14 @@ def convert_activations(
     init = chosen_init(init, activation, unit)
     if inputs is not None and init != "match":
         raise ConfigurationError("inputs: only units with init='match' are fitted to them.")
-    kept = _Ignore(ignore, model)
-    hidden = [h for h in hidden_activations(model) if not kept.covers(h)]
+    ignored = _Ignore(ignore, model)
+    hidden = [h for h in hidden_activations(model) if not ignored.covers(h)]
     if example_input is None:
         _refuse(model, hidden)
     places = [
         _Place(name, parent, attribute, old, unit_like(factory, model, name, old))
         for name, parent, attribute, old in _find(model)
-        if not kept.covers_module(name)
+        if not ignored.covers_module(name)
     ]
     if not places:
         _refuse(model, hidden)
@@ -167,11 +167,11 @@ def convert_activations(
         if example_input is not None:
             ran, runs = watch(model, example_input, {place.name: place.new for place in places})
             read = {h.place for h in hidden if h.place}
-            ran = [h for h in ran if not kept.covers(h) and h.place not in read]
+            ran = [h for h in ran if not ignored.covers(h) and h.place not in read]
             _refuse(model, [h for h in hidden if not h.unread] + ran)
             _refuse_unreached(model, [place for place in places if not runs[place.name]])
             calls = {name: calls[name] or runs[name] for name in calls}
-        kept.check_use()
+        ignored.check_use()
     except BaseException:
         before.restore()
         raise

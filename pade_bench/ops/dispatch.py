@@ -88,12 +88,12 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        operators.keep(ctx, arguments, None)
+        operators.setup_context(ctx, arguments, None)
         return operators.forward(*arguments)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return (*_differentiate(*grads, *operators.kept(ctx)), None, None, None)
+        return (*_differentiate(*grads, *operators.saved_arguments(ctx)), None, None, None)
 
 
 def _differentiate(grad: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 Registered operators are what torch.compile, fake tensors, DTensors and dispatch modes understand.
 Autocast has no rule for them, so the output keeps the type of ``x`` whatever the type of the
-coefficients. For the backward pass the input and the coefficients are kept, nothing else: RPAU's
+coefficients. For the backward pass the input and the coefficients are saved, nothing else: RPAU's
 noise is drawn again from its state.
 """
 
@@ -39,14 +39,14 @@ def formula_gradients(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tens
     return reference.gradients(grad, x, Unit(*rest))
 
 
-def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """Keep the arguments of either operator for its backward pass."""
+def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Save the arguments of either operator for its backward pass."""
     *tensors, ctx.form, noise_state, ctx.noise = inputs
     ctx.save_for_backward(*tensors, noise_state)
 
 
-def kept(ctx: Any) -> tuple[Any, ...]:
-    """Return the arguments that ``keep`` kept."""
+def saved_arguments(ctx: Any) -> tuple[Any, ...]:
+    """Return the arguments that ``setup_context`` saved."""
     *tensors, noise_state = ctx.saved_tensors
     return (*tensors, ctx.form, noise_state, ctx.noise)
 
@@ -63,17 +63,17 @@ def _register(
     library.impl(name, implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"pade_bench::{name}", fake, lib=library)
     torch.library.register_autograd(
-        f"pade_bench::{name}", gradient, setup_context=keep, lib=library
+        f"pade_bench::{name}", gradient, setup_context=setup_context, lib=library
     )
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    return (*torch.ops.pade_bench.pau_backward(grad, *kept(ctx)), None, None, None)
+    return (*torch.ops.pade_bench.pau_backward(grad, *saved_arguments(ctx)), None, None, None)
 
 
 def _differentiate_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     """Differentiate the reference's explicit gradients, which serves any further order too."""
-    inputs, needed = kept(ctx), ctx.needs_input_grad[:4]
+    inputs, needed = saved_arguments(ctx), ctx.needs_input_grad[:4]
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         # Aliases: grad may depend on x and the coefficients by way of what follows in the network,

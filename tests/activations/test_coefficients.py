@@ -12,7 +12,7 @@ from numpy.polynomial import polynomial
 
 from pade_bench.activations import coefficients
 from pade_bench.activations.coefficients import FUNCTIONS, initial_coefficients
-from pade_bench.activations.fitting import fit
+from pade_bench.activations.fitting import fit_function
 from pade_bench.errors import ConfigurationError
 from pade_bench.functional import pau
 from pade_bench.ops import FORMS
@@ -65,7 +65,7 @@ def test_sum_of_abs_holds_table_6_as_printed(name, printed):
 
 @pytest.mark.parametrize("name", LEAKY)
 def test_our_fit_in_the_sum_of_abs_form_finds_table_6_again(name):
-    ours = np.concatenate(fit(FUNCTIONS[name], (5, 4), "sum_of_abs"))
+    ours = np.concatenate(fit_function(FUNCTIONS[name], (5, 4), "sum_of_abs"))
     printed = np.concatenate(initial_coefficients(name, (5, 4), "sum_of_abs")[:2])
     np.testing.assert_allclose(ours, printed, rtol=3e-4)
 
@@ -149,7 +149,7 @@ def test_abs_of_sum_starts_change_sign_nowhere(name):
 @pytest.mark.parametrize("n", range(1, 8))
 @pytest.mark.parametrize("name", ["relu", "swish", "lrelu_-0.5"])
 def test_unsafe_fits_of_any_degree_have_no_poles(name, n):
-    _, b = fit(FUNCTIONS[name], (n + 1, n), "unsafe")
+    _, b = fit_function(FUNCTIONS[name], (n + 1, n), "unsafe")
     assert real_roots([1, *b]).size == 0
 
 
@@ -165,21 +165,21 @@ def test_fit_recovers_a_rational_function_from_its_values(form):
     def function(x):
         return evaluate(a, b, form, x)
 
-    found_a, found_b = fit(function, (3, 2), form)
+    found_a, found_b = fit_function(function, (3, 2), form)
     np.testing.assert_allclose(found_a, a, atol=1e-6)
     np.testing.assert_allclose(found_b, b, atol=1e-6)
 
 
 def test_fit_is_the_same_every_time_and_leaves_random_generators_alone():
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    first, second = (fit(torch.sin, (5, 4)) for _ in range(2))
+    first, second = (fit_function(torch.sin, (5, 4)) for _ in range(2))
     np.testing.assert_array_equal(np.concatenate(first), np.concatenate(second))
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 
 
 def test_fit_follows_its_interval():
-    a, b = fit(torch.tanh, (5, 4), interval=(0.0, 8.0))
+    a, b = fit_function(torch.tanh, (5, 4), interval=(0.0, 8.0))
     x = torch.linspace(0, 8, 801, dtype=torch.float64)
     torch.testing.assert_close(evaluate(a, b, "abs_of_sum", x), x.tanh(), rtol=0, atol=2e-3)
 
