@@ -200,20 +200,31 @@ def script():
     return script
 
 
-def test_the_script_finds_the_table_that_is_there_and_leaves_it(script, capsys):
+@pytest.fixture(scope="module")
+def found(script):
+    return list(script.rows())
+
+
+@pytest.fixture
+def copy(script, tmp_path, monkeypatch):
+    """A copy of the table, in its place for the script."""
+    copy = tmp_path / "coefficients.csv"
+    copy.write_bytes(script.FILE.read_bytes())
+    monkeypatch.setattr(script, "FILE", copy)
+    return copy
+
+
+def test_the_script_finds_the_table_that_is_there_and_leaves_it(script, found, monkeypatch, capsys):
+    monkeypatch.setattr(script, "rows", lambda: found)
     before = script.FILE.read_bytes(), script.FILE.stat().st_mtime_ns
     assert script.main([]) == 0
     assert "coefficients.csv holds the same" in capsys.readouterr().out
     assert (script.FILE.read_bytes(), script.FILE.stat().st_mtime_ns) == before
 
 
-def test_the_script_writes_a_table_that_differs_only_when_asked(
-    script, tmp_path, monkeypatch, capsys
-):
-    copy = tmp_path / "coefficients.csv"
-    text = script.FILE.read_text(encoding="utf-8")
+def test_the_script_writes_a_table_that_differs_only_when_asked(script, copy, monkeypatch, capsys):
+    text = copy.read_text(encoding="utf-8")
     copy.write_text(text.replace("1/9", "1/8"), encoding="utf-8")
-    monkeypatch.setattr(script, "FILE", copy)
     monkeypatch.setattr(script, "rows", lambda: read_table())
     assert script.main([]) == 1
     assert "not in coefficients.csv: sum_of_abs,tanh,0,1,0,1/9," in capsys.readouterr().out
@@ -224,11 +235,8 @@ def test_the_script_writes_a_table_that_differs_only_when_asked(
 
 @pytest.mark.parametrize(("change", "writes"), [(1e-7, False), (1e-5, True)])
 def test_the_last_digits_of_another_machine_are_not_written(
-    script, tmp_path, monkeypatch, change, writes
+    script, copy, monkeypatch, change, writes
 ):
-    copy = tmp_path / "coefficients.csv"
-    copy.write_bytes(script.FILE.read_bytes())
-    monkeypatch.setattr(script, "FILE", copy)
     others = [
         r | {"b2": f"{float(r['b2']) * (1 + change):.9g}"} if r["origin"].startswith("least") else r
         for r in read_table()
@@ -239,3 +247,28 @@ def test_the_last_digits_of_another_machine_are_not_written(
     assert copy.read_bytes() == before
     assert script.main(["--write"]) == 0
     assert (copy.read_bytes() != before) == writes
+
+
+def test_new_fits_are_written_in_the_digits_on_which_all_machines_agree(
+    script, found, copy, monkeypatch
+):
+    lines = copy.read_text(encoding="utf-8").splitlines(keepends=True)
+    others = [line for line in lines if not line.startswith("abs_of_sum,lrelu_0.25,")]
+    copy.write_text("".join(others), encoding="utf-8")
+    monkeypatch.setattr(script, "rows", lambda: found)
+    assert script.main(["--write"]) == 0
+    (new,) = set(copy.read_text(encoding="utf-8").splitlines(keepends=True)) - set(others)
+    (old,) = set(lines) - set(others)
+    written, there = (line.split(",")[2:12] for line in (new, old))
+    assert all(len(value.replace(".", "").lstrip("0")) <= 6 for value in written)
+    np.testing.assert_allclose(np.double(written), np.double(there), rtol=5.01e-6)
+    # Another machine, which rounds the last of them the other way, finds the same.
+    up = [
+        r | {"a0": f"{float(r['a0']) + 1e-7:.6g}"}
+        if (r["form"], r["function"]) == ("abs_of_sum", "lrelu_0.25")
+        else r
+        for r in found
+    ]
+    assert up != found
+    monkeypatch.setattr(script, "rows", lambda: up)
+    assert script.main([]) == 0
