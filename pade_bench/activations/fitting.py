@@ -129,6 +129,7 @@ class _Projection:
         powers = roots[:, None] * np.vander(self.t, m + 1, increasing=True)
         self.target, self.powers = roots * target, powers[:, given.size :]
         self.fixed = powers[:, : given.size] @ given
+        self._last: tuple[bytes, tuple[Array, Array, Array, Array]] | None = None
 
     def residuals(self, theta: Array) -> Array:
         basis, _, q, _ = self._basis(theta)
@@ -148,9 +149,13 @@ class _Projection:
         return np.concatenate([self.given, free])
 
     def _basis(self, theta: Array) -> tuple[Array, Array, Array, Array]:
-        q, dq = _denominator(theta, self.t, self.n, self.form)
-        basis, triangle = np.linalg.qr(self.powers / q[:, None])
-        return basis, triangle, q, dq
+        # The search asks for the residuals and then for their derivatives at the same θ.
+        key = theta.tobytes()
+        if self._last is None or self._last[0] != key:
+            q, dq = _denominator(theta, self.t, self.n, self.form)
+            basis, triangle = np.linalg.qr(self.powers / q[:, None])
+            self._last = key, (basis, triangle, q, dq)
+        return self._last[1]
 
 
 def evaluate(function: Callable[[Tensor], Tensor], x: Array) -> Array:
