@@ -86,7 +86,11 @@ def transformer(activation, layers=0, **settings):
 
 @pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("norm_first", [False, True])
-@pytest.mark.parametrize("activation", ["relu", "gelu", F.relu, nn.ReLU(), nn.GELU()], ids=repr)
+@pytest.mark.parametrize(
+    "activation",
+    ["relu", "gelu", F.relu, nn.ReLU(), nn.GELU()],
+    ids=["'relu'", "'gelu'", "F.relu", "ReLU()", "GELU()"],
+)
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
 def test_a_transformer_computes_the_same_in_both_modes(activation, norm_first, layers):
     network = transformer(activation, layers, norm_first=norm_first)
