@@ -52,7 +52,8 @@ def initial_coefficients(
             fitted by :func:`pade_bench.activations.matching.match`.
         degrees: m and n, the degrees of numerator and denominator.
         form: one of ``pade_bench.ops.FORMS``.
-        inputs: the values that the unit will meet, for what is not in ``FUNCTIONS``.
+        inputs: the values that the unit will meet, or an example of them, for what is not in
+            ``FUNCTIONS``.
 
     Raises:
         ConfigurationError: ``init`` is no known name, or no function that can be fitted.

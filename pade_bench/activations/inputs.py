@@ -17,12 +17,16 @@ _SIDE = 2 * _OCTAVES * _PER_OCTAVE  # bins for each sign
 class Inputs:
     """A histogram of the values that reach an activation, in bins of equal relative width.
 
+    Args:
+        exact: whether others will be distributed as these; if not, only their size counts.
+
     Attributes:
         low: the smallest value, infinity before there is any.
         high: the largest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exact: bool = True) -> None:
+        self.exact = exact
         self._counts = np.zeros(2 * _SIDE + 1)
         self.low, self.high = math.inf, -math.inf
 
@@ -44,3 +48,8 @@ class Inputs:
         middles = np.concatenate([-above[::-1], [0.0], above])
         held = self._counts > 0
         return middles[held], self._counts[held] / self._counts.sum()
+
+    def size(self) -> float:
+        """Return the root mean square of the values, 0 if there are none."""
+        values, shares = self.distribution()
+        return math.sqrt(shares @ values**2)

@@ -7,11 +7,14 @@ function's own mean square
     by default     over normal inputs of mean 0, averaged over deviations from 1/4 to 4
     with Inputs    over the values that really arrived
 
-and, with a small weight, relative to the function's tails, far beyond these. Two things hold by
-construction. F grows as the function does, as a power of |x| and with the same or opposite signs
-at the ends where the function has these, which the degrees of P and Q decide. And where the
-function is smooth at 0, F(0) and F'(0) are the function's: the signals of a deep network may be
-tiny, and an offset of 0.001 would drown them.
+and, with a small weight, relative to the function's tails, far beyond these. Where Inputs are only
+an example, their size alone counts, and only if the function has a kink at 0, which cannot be
+followed equally well at every scale: the deviations are then from 1/2 to 2 times that size.
+
+Two things hold by construction. F grows as the function does, as a power of |x| and with the same
+or opposite signs at the ends where the function has these, which the degrees of P and Q decide. And
+where the function is smooth at 0, F(0) and F'(0) are the function's: the signals of a deep network
+may be tiny, and an offset of 0.001 would drown them.
 
 What no coefficients can give are ends as different as ReLU's slopes, 0 and 1: far out F has one
 leading term. Each end stays close to the function's for some way and approaches their mean beyond.
@@ -28,18 +31,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pade_bench.activations.fitting import evaluate, fit_function, fit_points, leading_power
+from pade_bench.activations.fitting import Array, evaluate, fit_function, fit_points, leading_power
 from pade_bench.activations.inputs import Inputs
 from pade_bench.errors import ConfigurationError
 from pade_bench.ops import Unit, reference
 
 Function = Callable[[Tensor], Tensor]
 
-_REACH = 8.0  # of the default's inputs: twice the largest deviation
 _DEVIATIONS = np.geomspace(1 / 4, 4, 9)
-# A kink at 0 cannot be approximated equally well at every scale: these are of normalized layers.
-# Over them ReLU's error is nowhere larger than that of the paper's fit on [-3, 3].
-_DEVIATIONS_KINK = np.geomspace(1 / 2, 2, 9)
+# More of them, so that the smallest and the largest weigh less.
+_DEVIATIONS_KINK = np.geomspace(1 / 4, 4, 17)
+_DEVIATIONS_AROUND = np.geomspace(1 / 2, 2, 9)  # a size that is known
+_SIZES = 2.0**-24, 2.0**24  # for smaller ones, P(50) of degree 5 would overflow in float32
 _TAIL_WEIGHT, _TAIL_LENGTH = 1e-3, 16  # to that multiple of where the inputs end
 _FAR = 64 * 2.0 ** np.arange(4)  # where growth is read off
 
@@ -65,7 +68,7 @@ def match(
         function: maps a float64 tensor to one of the same shape, element by element.
         degrees: m and n, the degrees of numerator and denominator.
         form: one of ``pade_bench.ops.FORMS``.
-        inputs: the values that the unit will meet, where they are known.
+        inputs: the values that the unit will meet, or an example of them, where these are known.
 
     Raises:
         ConfigurationError: ``function`` returns something other than one finite number per point.
@@ -102,18 +105,20 @@ def _fit_with_tails(
 ) -> tuple[float, float, tuple[float, ...], tuple[float, ...]]:
     """Return the range of the inputs and the coefficients."""
     fixed = _at_zero(function) if degrees[0] > 2 else ()
-    if inputs is None or not inputs.low <= inputs.high:
-        low, high = -_REACH, _REACH
-        side = np.geomspace(1e-3, 2 * _REACH, 300)
-        core = np.concatenate([-side[::-1], [0.0], side])
-        deviations = (_DEVIATIONS if fixed else _DEVIATIONS_KINK)[:, None]
-        shares = np.exp(-((core / deviations) ** 2) / 2) / deviations * np.gradient(core)
-        shares /= math.sqrt(2 * math.pi)
-    else:
+    if inputs is not None and inputs.exact and inputs.low <= inputs.high:
         low, high = inputs.low, inputs.high
         core, share = inputs.distribution()
         shares = share[None]
-    reach = min(max(abs(low), abs(high), 1e-3), 1e6)
+        reach = min(max(abs(low), abs(high), 1e-3), 1e6)
+    else:
+        deviations = _DEVIATIONS if fixed else _deviations_of_kink(inputs)
+        reach = high = 2 * float(deviations[-1])
+        low = -high
+        side = np.geomspace(reach / 8000, 2 * reach, 300)
+        core = np.concatenate([-side[::-1], [0.0], side])
+        z = core / deviations[:, None]
+        shares = np.exp(-(z**2) / 2) / deviations[:, None] * np.gradient(core)
+        shares /= math.sqrt(2 * math.pi)
     tail = np.geomspace(reach, _TAIL_LENGTH * reach, 100)
     tail = np.concatenate([-tail[::-1], tail])
     y_core, y_tail = evaluate(function, core), evaluate(function, tail)
@@ -126,6 +131,15 @@ def _fit_with_tails(
     points = (np.concatenate(c) for c in ((core, tail), (y_core, y_tail), (w_core, w_tail)))
     x, y, weights = (c.tobytes() for c in points)
     return low, high, *_fit_once(x, y, weights, degrees, form, reach, fixed)
+
+
+def _deviations_of_kink(inputs: Inputs | None) -> Array:
+    """Return the deviations of normal inputs for which a kink at 0 is to be followed."""
+    size = 0.0 if inputs is None or not inputs.low <= inputs.high else inputs.size()
+    if not size:
+        return _DEVIATIONS_KINK
+    # Rounded to a power of 2, so that the layers of a network share a few fits.
+    return _DEVIATIONS_AROUND * 2.0 ** round(math.log2(min(max(size, _SIZES[0]), _SIZES[1])))
 
 
 # A network asks for the same fit once per layer.

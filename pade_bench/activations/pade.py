@@ -82,7 +82,7 @@ class PAU(nn.Module):
 
         Args:
             init: see above.
-            inputs: a histogram of the values that the unit will meet, to be fitted for these.
+            inputs: the values that the unit will meet, or an example, to be fitted for these.
 
         Raises:
             ConfigurationError: ``init`` cannot be started from.

@@ -102,9 +102,10 @@ def convert_activations(
     training mode and once in evaluation mode without gradients, while every operator is watched:
     relu, gelu, silu … wherever they are called from, fused ones such as the transformer layer's,
     and ``clamp`` or ``maximum`` where they are max(0, x) or min(max(0, x), 6). That takes the time
-    and memory of two forward passes, and once more the memory of the parameters; afterwards the
-    network's statistics, modes, attributes and all random generators are as before. What is
-    composed of comparisons and products, ``x * (x > 0)``, neither way can tell.
+    and memory of two forward passes, of three where Padé units match, and once more the memory of
+    the parameters; afterwards the network's statistics, modes, attributes and all random generators
+    are as before. What is composed of comparisons and products, ``x * (x > 0)``, neither way can
+    tell.
 
     Args:
         model: any network.
@@ -114,7 +115,9 @@ def convert_activations(
             ``"pau"``, ``"rpau"``, the class itself, or a mapping without one.
         example_input: what to call the network with: a tensor, or a tuple of positional or a
             mapping of keyword arguments, on its device; a batch of at least two where there is
-            batch norm. Its values are not changed.
+            batch norm. Its values are not changed. Units that match a function with a kink at 0,
+            such as ReLU, are fitted for inputs of the size that it makes arrive, in the mode that
+            the network is in.
         inputs: batches, as a DataLoader gives them, on which units are to match best. The first 16
             are run through the network in evaluation mode to see what arrives at each activation.
             Of a list or tuple the first entry is the network's input; a mapping holds its keyword
@@ -163,7 +166,7 @@ def convert_activations(
     try:
         _put(places, model)
         if init is not None:
-            _start(places, model, init, inputs)
+            _start(places, model, init, inputs, example_input)
         if example_input is not None:
             ran, runs = watch(model, example_input, {place.name: place.new for place in places})
             read = {h.place for h in hidden if h.place}
@@ -284,12 +287,17 @@ def _put(places: Iterable[_Place], model: nn.Module) -> None:
 
 
 def _start(
-    places: Iterable[_Place], model: nn.Module, init: str | Function, inputs: Iterable[Any] | None
+    places: Iterable[_Place],
+    model: nn.Module,
+    init: str | Function,
+    inputs: Iterable[Any] | None,
+    example_input: Any,
 ) -> None:
     """Give the units in the network the coefficients to start with."""
     found = {}
-    if inputs is not None:
-        found = arriving(model, inputs, {p.name: (p.new, p.old) for p in places})
+    if init == "match":
+        units = {p.name: (p.new, p.old) for p in places if isinstance(p.new, PAU)}
+        found = arriving(model, units, inputs, example_input)
     for place in places:
         if isinstance(place.new, PAU):
             start_unit(place.new, init, place.name, place.old, found.get(place.name))

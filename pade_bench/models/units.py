@@ -6,7 +6,7 @@ import copy
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from pade_bench.activations.inputs import Inputs
 from pade_bench.activations.matching import Function
 from pade_bench.errors import ConfigurationError
 from pade_bench.models.snapshot import left_as_it_was
-from pade_bench.models.watch import run
+from pade_bench.models.watch import refuse_lazy_layers, run
 from pade_bench.ops import DTYPES
 
 _HOOKS = re.compile(r"^_(forward|backward)\w*hooks|^_is_full_backward_hook$")
@@ -98,7 +98,7 @@ def start_unit(unit: PAU, init: str | Function, name: str, old: Any, inputs: Inp
         init: ``"match"``, or see :class:`pade_bench.PAU`.
         name: of the place in the network.
         old: what stood there, a module or a function.
-        inputs: what arrives there, if that is known.
+        inputs: what arrives there, or an example of it, if that is known.
 
     Raises:
         ConfigurationError: what stood there is no function of one value.
@@ -107,6 +107,8 @@ def start_unit(unit: PAU, init: str | Function, name: str, old: Any, inputs: Inp
         return unit.start_from(init)
     try:
         unit.start_from(_as_function(old), inputs)
+        if not all(p.isfinite().all() for p in unit.parameters() if not p.is_meta):
+            unit.start_from(_as_function(old))  # those for tiny inputs may overflow
     except Exception as error:
         raise ConfigurationError(
             f"{name}: {type(old).__name__} is no function that a Padé unit can start from "
@@ -135,41 +137,65 @@ def _as_function(old: Any) -> Function:
 
 
 def arriving(
-    model: nn.Module, batches: Iterable[Any], places: Mapping[str, tuple[nn.Module, Any]]
+    model: nn.Module,
+    places: Mapping[str, tuple[nn.Module, Any]],
+    inputs: Iterable[Any] | None,
+    example_input: Any,
 ) -> dict[str, Inputs]:
-    """Run a network in evaluation mode and count what arrives at its units.
+    """Run a network and count what arrives at its units.
+
+    In evaluation mode on ``inputs``. On an example it stays in the mode that it is in: batch norms
+    that have seen nothing yet normalize in training mode alone, and that is what comes next for a
+    new network.
 
     Args:
         model: the network with its units, each of which computes what it replaced meanwhile.
-        batches: see :func:`pade_bench.convert_activations`; ``BATCHES`` of them are read.
         places: each unit and what it replaced, by name.
+        inputs: see :func:`pade_bench.convert_activations`.
+        example_input: see there; used if there are no ``inputs``.
+
+    Returns:
+        the values for each name, of ``example_input`` as an example; nothing if both are None.
 
     Raises:
         ConfigurationError: there is no batch, or the network fails on one.
     """
-    if isinstance(batches, (Tensor, Mapping)):
-        raise ConfigurationError(
-            "inputs must be a DataLoader or a list of batches, such as [x], not one batch."
-        )
-    found = {name: Inputs() for name in places}
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    number = 0
+    if inputs is not None:
+        calls, argument = _batches(inputs, model), "inputs"
+    elif example_input is not None:
+        calls, argument = iter([example_input]), "example_input"
+    else:
+        return {}
+    refuse_lazy_layers(model, argument)
+    found = {name: Inputs(exact=inputs is not None) for name in places}
     with left_as_it_was(model), torch.no_grad():
         for name, (unit, old) in places.items():
             if isinstance(old, nn.Module):
                 old = copy.copy(old)
                 old.training = False
             unit.forward = functools.partial(_counted, found[name], getattr(old, "forward", old))
-        model.eval()
-        for batch in itertools.islice(batches, BATCHES):
-            while isinstance(batch, (tuple, list)):
-                batch = batch[0]
-            batch = tree_map(lambda v: v.to(device) if isinstance(v, Tensor) else v, batch)
-            run(model, batch, "inputs")
-            number += 1
+        if inputs is not None:
+            model.eval()
+        for call in calls:
+            run(model, call, argument)
+    return found
+
+
+def _batches(inputs: Iterable[Any], model: nn.Module) -> Iterator[Any]:
+    """Yield what to call the network with, of the first ``BATCHES`` batches."""
+    if isinstance(inputs, (Tensor, Mapping)):
+        raise ConfigurationError(
+            "inputs must be a DataLoader or a list of batches, such as [x], not one batch."
+        )
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    number = 0
+    for batch in itertools.islice(inputs, BATCHES):
+        while isinstance(batch, (tuple, list)):
+            batch = batch[0]
+        yield tree_map(lambda v: v.to(device) if isinstance(v, Tensor) else v, batch)
+        number += 1
     if not number:
         raise ConfigurationError("inputs gave no batch.")
-    return found
 
 
 def _counted(inputs: Inputs, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -47,11 +47,7 @@ def watch(
     Raises:
         ConfigurationError: the network fails on the input.
     """
-    if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
-        raise ConfigurationError(
-            "example_input: the network has layers that take their size from the first input. "
-            "Run it once before converting it."
-        )
+    refuse_lazy_layers(model, "example_input")
     hidden: dict[Hidden, None] = {}
     calls = dict.fromkeys(units, 0)
     for training in (True, False):
@@ -66,6 +62,15 @@ def watch(
         hidden |= dict.fromkeys(seen.found)
         calls = {name: max(calls[name], counts[name]) for name in units}
     return list(hidden), calls
+
+
+def refuse_lazy_layers(model: nn.Module, argument: str) -> None:
+    """Refuse to run a network that could not be left as it was."""
+    if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
+        raise ConfigurationError(
+            f"{argument}: the network has layers that take their size from the first input. "
+            "Run it once before converting it."
+        )
 
 
 def run(model: nn.Module, example_input: Any, argument: str = "example_input") -> None:
