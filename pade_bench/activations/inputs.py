@@ -32,7 +32,13 @@ class Inputs:
 
     @torch.no_grad()
     def add(self, x: Tensor) -> None:
-        """Count the elements of ``x``, of any shape; NaN and infinities are left out."""
+        """Count the elements of ``x``, of any shape; NaN and infinities are left out.
+
+        A nested tensor's are those of its parts. On the meta device there are none.
+        """
+        if x.is_meta:
+            return
+        x = x.values() if x.is_nested else x
         x = x[x.isfinite()].float()
         if not x.numel():
             return

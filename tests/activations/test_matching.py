@@ -206,6 +206,16 @@ def test_a_histogram_holds_each_value_in_a_bin_4_percent_wide():
     assert (inputs.low, inputs.high) == (-3, 7)
 
 
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+def test_values_of_nested_tensors_are_counted_and_of_the_meta_device_none(layout):
+    inputs = Inputs()
+    parts = [torch.tensor([[1.0], [2.0]]), torch.tensor([[-4.0]])]
+    inputs.add(torch.nested.nested_tensor(parts, layout=layout))
+    inputs.add(torch.empty(5, device="meta"))
+    np.testing.assert_allclose(inputs.distribution()[0], [-4, 1, 2], rtol=0.025)
+    assert inputs.size() == pytest.approx(math.sqrt(7), rel=0.03)
+
+
 def test_a_function_that_works_in_place_may_be_matched():
     assert unit(lambda x: F.relu(x, inplace=True)).start == unit(F.relu).start
 

@@ -246,6 +246,17 @@ def test_an_example_may_be_several_arguments():
     assert ((network(source, target) - before).norm() / before.norm()) < 0.02
 
 
+@pytest.mark.parametrize("example", ["meta", torch.jagged, torch.strided], ids=str)
+def test_an_example_may_be_without_values_or_nested(example):
+    network = small(nn.ReLU())
+    if example == "meta":
+        network, x = network.to("meta"), torch.empty(3, 4, device="meta")
+    else:
+        x = torch.nested.nested_tensor([torch.ones(3, 4), torch.ones(2, 4)], layout=example)
+    (done,) = convert_activations(network, "pau", example_input=x)
+    assert (done.start.high == 8) == (example == "meta")
+
+
 def test_coefficients_for_tiny_inputs_that_float16_cannot_hold_are_not_used():
     network = small(nn.ReLU()).half()
     example = 1e-3 * torch.randn(8, 4).half()
