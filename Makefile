@@ -58,6 +58,7 @@ bench: dev  ## time activations against ReLU; writes benchmarks/
 	$(BIN)/pip install --quiet --no-deps rational-activations==0.2.0
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_training.py | tee benchmarks/training.md
+	$(BIN)/python scripts/bench_compile.py | tee benchmarks/compile_cpu.md
 
 gpu-check: setup  ## check kernels and time training steps on this machine's GPU, in six minutes; GPU_CHECK="--data DIR" adds options
 	$(BIN)/python scripts/gpu_check.py $(GPU_CHECK)

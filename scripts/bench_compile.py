@@ -3,7 +3,7 @@
 Parts: ``block``, a batch norm with its activation between two convolutions, for every way to
 divide the unit between Inductor and the kernel; and the networks, PAU against ReLU, eager and
 compiled, which take turns within one process. The kernels that Inductor generates are
-counted. Prints Markdown.
+counted. Prints the tables of ``benchmarks/compile_cpu.md``.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ ROUNDS = 21
 
 def main(parts: list[str]) -> None:
     """Run the parts that are named, or all of them."""
-    print(f"{environment(torch.device('cpu'))}.\n")
+    print(f"# Compiled training steps\n\n{environment(torch.device('cpu'))}.")
+    print("Made by `python scripts/bench_compile.py`.\n")
     if not parts or "block" in parts:
+        print("Convolution, batch norm, activation, convolution; forward and backward:\n")
         block_table()
     names = [name for name in NETWORKS if not parts or name in parts]
     if names:
+        print("Networks; forward, backward, clipping and Adam:\n")
         print(
             "| network | images | | ms per step | PAU / ReLU | generated kernels | opaque calls |"
         )

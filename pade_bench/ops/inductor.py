@@ -6,7 +6,7 @@ decomposition: batch norm, the unit and what follows become one generated kernel
 torch.compile call the kernel.
 
 The gradients stay with the kernel, because Inductor forms the sums over all elements badly:
-scripts/bench_compile.py times the alternatives.
+benchmarks/compile_cpu.md has the alternatives with their times.
 """
 
 from __future__ import annotations
