@@ -1,12 +1,13 @@
-"""Make the tables and pictures of docs/results.md and certification.md from the runs in results/.
+"""Make the tables and pictures of docs/ from the runs in results/.
 
     python scripts/publish_results.py [--add RUNS] [--dashboard]
 
-Whatever stands between ``<!-- leaderboard_… -->`` and ``<!-- end -->`` in the page is replaced by
-the verdict and the ranking of that name, likewise ``<!-- certified -->``. ``--add`` first copies
-the finished runs of a folder to results/: records, certificates, configurations without the paths
-of this machine, and of each configuration one file of learned functions. ``--dashboard`` also
-photographs TensorBoard, for which Chromium and its driver have to be installed.
+Whatever stands between ``<!-- leaderboard_… -->`` and ``<!-- end -->`` in results.md is replaced by
+the verdict and the ranking of that name, likewise ``<!-- pruning_EXPERIMENT -->`` in pruning.md and
+``<!-- certified -->`` in certification.md by their tables. ``--add`` first copies the finished runs
+of a folder to results/: records, certificates, configurations without the paths of this machine,
+and of each configuration one file of learned functions. ``--dashboard`` also photographs
+TensorBoard, for which Chromium and its driver have to be installed.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from pade_bench.report.grouping import group_runs
 from pade_bench.report.groups import Group
 from pade_bench.report.leaderboard import boards
 from pade_bench.report.sections import board_suffix
+from pade_bench.report.tables import Table
 from pade_bench.report.tables.formats import to_markdown
 from pade_bench.report.tables.leaderboard import board_table
+from pade_bench.report.tables.pruning import pruning_table
 from pade_bench.runs.config_file import with_digest
 from pade_bench.runs.curves import load_curves
 from pade_bench.runs.records import read_runs
@@ -39,6 +42,7 @@ from pade_bench.runs.records import read_runs
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "results" / "runs"
 PAGE = ROOT / "docs" / "results.md"
+PRUNING = ROOT / "docs" / "pruning.md"
 CERTIFICATION = ROOT / "docs" / "certification.md"
 PICTURES = {  # by name in docs/, what it is called in the report
     "results_mnist_leaderboard": "leaderboard_mnist_lenet",
@@ -49,10 +53,11 @@ PICTURES = {  # by name in docs/, what it is called in the report
     "results_digits_time": "time_digits_lenet",
     "results_digits_curves": "curves_digits_lenet",
     "results_digits_ranks": "ranks_digits_lenet",
+    "pruning_digits_lenet": "figure4",
     "certification_mnist": "certified",
 }
 CERTIFIED = re.compile(r"<!-- certified -->\n.*?<!-- end -->", re.DOTALL)
-TABLES = re.compile(r"<!-- leaderboard_(\S+) -->\n.*?<!-- end -->", re.DOTALL)
+TABLES = re.compile(r"<!-- ((?:leaderboard|pruning)_\S+) -->\n.*?<!-- end -->", re.DOTALL)
 COLORS = 256  # of a picture in the repository: a third of its bytes
 TENSORBOARD_SECONDS = 20  # until it has drawn its charts
 
@@ -89,15 +94,17 @@ def add(runs_dir: Path) -> None:
 
 
 def with_tables(page: str, groups: list[Group]) -> str:
-    """Return the page with each of its verdicts and rankings made anew."""
-    found = {board_suffix(*board.scope): board for board in boards(groups)}
-
-    def ranking(match: re.Match[str]) -> str:
-        board = found[match[1]]
-        table = to_markdown(board_table(board, "")).split("\n", 2)[2].strip()
-        return f"<!-- leaderboard_{match[1]} -->\n{board.verdict}\n\n{table}\n<!-- end -->"
-
-    return TABLES.sub(ranking, page)
+    """Return the page with each of its verdicts and rankings, or tables of pruning, made anew."""
+    found = {
+        f"leaderboard_{board_suffix(*board.scope)}": (
+            f"{board.verdict}\n\n{_without_title(board_table(board, ''))}"
+        )
+        for board in boards(groups)
+    }
+    for experiment in {group.experiment for group in groups}:
+        if table := pruning_table([g for g in groups if g.experiment == experiment]):
+            found[f"pruning_{experiment}"] = _without_title(table)
+    return TABLES.sub(lambda match: f"<!-- {match[1]} -->\n{found[match[1]]}\n<!-- end -->", page)
 
 
 def with_certificates(page: str, groups: list[Group]) -> str:
@@ -119,8 +126,12 @@ def with_certificates(page: str, groups: list[Group]) -> str:
         del table.columns[i]
         for row in table.rows:
             del row[i]
-    text = to_markdown(table).split("\n", 2)[2].strip()
+    text = _without_title(table)
     return CERTIFIED.sub(lambda _: f"<!-- certified -->\n{text}\n<!-- end -->", page)
+
+
+def _without_title(table: Table) -> str:
+    return to_markdown(table).split("\n", 2)[2].strip()
 
 
 def reduced(png: bytes) -> bytes:
@@ -163,8 +174,8 @@ def main() -> None:
     if options.add:
         add(options.add)
     groups = published_groups()
-    page = with_tables(PAGE.read_text(encoding="utf-8"), groups)
-    PAGE.write_text(page, encoding="utf-8")
+    for path in (PAGE, PRUNING):
+        path.write_text(with_tables(path.read_text(encoding="utf-8"), groups), encoding="utf-8")
     page = with_certificates(CERTIFICATION.read_text(encoding="utf-8"), groups)
     CERTIFICATION.write_text(page, encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:

@@ -32,6 +32,16 @@ def test_the_page_says_what_the_records_say():
         assert (ROOT / "docs" / picture).is_file()
 
 
+def test_the_page_on_pruning_says_what_the_records_say():
+    page = (ROOT / "docs" / "pruning.md").read_text(encoding="utf-8")
+    script = runpy.run_path(str(ROOT / "scripts" / "publish_results.py"))
+    assert page.count("<!-- pruning_") == page.count("<!-- end -->") == 1
+    assert script["with_tables"](page, script["published_groups"]()) == page
+    assert (ROOT / "docs" / "pruning_digits_lenet.png").is_file()
+    measured = (ROOT / "benchmarks" / "pruning.md").read_text(encoding="utf-8")
+    assert measured.strip() in page
+
+
 def test_the_page_on_certification_says_what_the_certificates_say():
     page = (ROOT / "docs" / "certification.md").read_text(encoding="utf-8")
     script = runpy.run_path(str(ROOT / "scripts" / "publish_results.py"))
