@@ -177,7 +177,7 @@ def test_from_the_module_to_the_kernel_there_are_at_most_six_calls_in_python(mad
 
     def count(frame, event, argument):
         if event == "call":
-            calls.append(frame.f_code.co_qualname)
+            calls.append(frame.f_code.co_name)
 
     sys.setprofile(count)
     try:
