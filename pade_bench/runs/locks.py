@@ -18,6 +18,7 @@ import datetime
 import fcntl
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -74,7 +75,8 @@ def hold(path: Path) -> Iterator[None]:
             yield
         finally:
             ended.set()
-            if renewing.is_alive():
+            # Where the process ends with the lock, Python 3.13 has stopped the thread for good.
+            if renewing.is_alive() and not sys.is_finalizing():
                 renewing.join()
             _held.pop(os.path.abspath(path), None)
             # An empty lock was given back: nobody needs to watch it.

@@ -20,6 +20,13 @@ with locks.hold(pathlib.Path(sys.argv[1])):
     os.kill(os.getpid(), 9)
 """
 
+HOLD_TO_THE_END = """
+import pathlib, sys
+from pade_bench.runs import locks
+held = locks.hold(pathlib.Path(sys.argv[1]))
+held.__enter__()
+"""
+
 
 @pytest.fixture
 def lock(tmp_path):
@@ -181,3 +188,10 @@ def test_a_lock_of_another_machine_that_is_dated_in_the_future_is_watched_and_no
 def test_what_a_lock_says_cannot_steer_the_terminal(lock):
     lock.write_bytes(b"\x1b[2Jprocess 1\x07 on \xff\nmachine\n")
     assert locks.holder(lock).isprintable()
+
+
+def test_a_process_that_ends_with_the_lock_does_not_wait_for_its_threads(lock):
+    # Python 3.13 has stopped them for good when the lock is given back.
+    subprocess.run([sys.executable, "-c", HOLD_TO_THE_END, str(lock)], check=True, timeout=60)
+    with locks.hold(lock):
+        pass
