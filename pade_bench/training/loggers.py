@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
 import re
 import uuid
 from pathlib import Path
@@ -66,9 +65,10 @@ class CSVLogger(Logger):
         write_atomically(self.path, text.getvalue().encode(), durable=False)
 
     def _rows_before(self, epoch: int) -> list[dict[str, Any]]:
-        if not os.path.lexists(self.path):
+        try:
+            text = read_file(self.path, _MOST_BYTES_OF_ROWS).decode()
+        except FileNotFoundError:
             return []
-        text = read_file(self.path, _MOST_BYTES_OF_ROWS).decode()
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         if any(None in row or None in row.values() or "epoch" not in row for row in rows):
             raise ValueError(f"{self.path.name} has rows of other lengths, or no epochs")
