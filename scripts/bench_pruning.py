@@ -16,7 +16,12 @@ import platform
 import torch
 
 from pade_bench import PAU, build_model
-from pade_bench.models.filters import filter_groups, remove_other_filters, strongest_filters
+from pade_bench.models.filters import (
+    count_parameters,
+    filter_groups,
+    remove_other_filters,
+    strongest_filters,
+)
 from pade_bench.training.provenance import device_name
 from pade_bench.training.pruned import costs
 
@@ -42,7 +47,7 @@ def main() -> None:
         kept = strongest_filters(network, groups, everything, share, "sum_of_abs")
         remove_other_filters(pruned, PAU, images[:1], kept)
         pruned = pruned.to(memory_format=torch.channels_last)
-        found, parameters = costs(pruned, network, images, share), _parameters(pruned)
+        found, parameters = costs(pruned, network, images, share), count_parameters(pruned)
         time = "– | –"
         if found.inference_share is not None and found.inference_error is not None:
             error = found.inference_share * found.inference_error
@@ -59,10 +64,6 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, Python {platform.python_version()}, torch "
         f"{torch.__version__}; ±: half of a 95 % interval."
     )
-
-
-def _parameters(network: torch.nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
 
 
 if __name__ == "__main__":

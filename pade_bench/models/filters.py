@@ -122,6 +122,11 @@ def remove_other_filters(
                 ).prune()
 
 
+def count_parameters(network: nn.Module) -> int:
+    """Return how many numbers a network learns, each shared one counted once."""
+    return sum(p.numel() for p in network.parameters())
+
+
 def multiply_adds(network: nn.Module, images: Tensor) -> int:
     """Return the multiply-adds that convolutions and linear layers take for one image."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():

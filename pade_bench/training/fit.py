@@ -15,6 +15,7 @@ from pade_bench.config.components import make
 from pade_bench.data import ImageDataModule
 from pade_bench.errors import DamagedError, PadeBenchError, RunError
 from pade_bench.models.configured import configured_network
+from pade_bench.models.filters import count_parameters
 from pade_bench.ops import NUMERICS
 from pade_bench.report.figures.worker import draw_beside
 from pade_bench.report.names import count
@@ -81,7 +82,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> Record:
         if record is None:
             if pruned:
                 write_filters(run, pruned.filters)
-            print_start(run, _count(classifier.network), describe_device(run.config))
+            print_start(run, count_parameters(classifier.network), describe_device(run.config))
             classifier = _train(run, classifier, initial, data, pruned)
             record = _write_results(run, classifier, initial, data)
     print_summary(run, record)
@@ -281,8 +282,8 @@ def make_record(
         test_top5_accuracy_per_epoch=top5,
         validation_accuracy=validation[-1] if validation and finished else None,
         validation_accuracy_per_epoch=validation,
-        parameters=_count(classifier.network),
-        activation_parameters=sum(_count(m) for m in activations),
+        parameters=count_parameters(classifier.network),
+        activation_parameters=sum(count_parameters(m) for m in activations),
         activation_layers=len(activations),
         wall_seconds=sum(history["seconds"]),
         wall_seconds_per_epoch=history["seconds"],
@@ -293,7 +294,3 @@ def make_record(
         images=images,
         others=others,
     )
-
-
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from pade_bench.data import ImageDataModule
 from pade_bench.data.seeding import epoch_seed
 from pade_bench.errors import RunError
-from pade_bench.models.filters import Filters, multiply_adds, remove_other_filters
+from pade_bench.models.filters import (
+    Filters,
+    count_parameters,
+    multiply_adds,
+    remove_other_filters,
+)
 from pade_bench.runs.files import MOST_BYTES_OF_JSON, parse_json, read_file, writing_to
 from pade_bench.runs.home import Run
 from pade_bench.runs.record_parts import Costs, Pruning
@@ -127,7 +132,7 @@ def costs(
         error = error_of_ratio(*(measured[1:] for measured in times.values()))
     found = {
         name: Costs(
-            parameters=sum(p.numel() for p in network.parameters()),
+            parameters=count_parameters(network),
             multiply_adds=multiply_adds(network, images),
             inference_milliseconds=statistics.median(times[name][1:]),
         )
