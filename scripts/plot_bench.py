@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import EngFormatter, StrMethodFormatter
 
 from pade_bench.report.figures.style import GRAY, RC, Look, look
 
@@ -48,6 +49,9 @@ def plot(path: Path) -> None:
                            **style.line(name == "PAU (ours)"))  # fmt: skip
                 panel.fill_between(elements, low, high, color=style.color, alpha=0.12, linewidth=0)
             panel.set(xscale="log", yscale="log", xlabel="elements")
+            # Those of a logarithmic axis are mathematics, which figures of ours do not typeset.
+            panel.xaxis.set_major_formatter(EngFormatter())
+            panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             panel.set_title(layout, loc="left")
         axes[0][0].set_ylabel("time of forward + backward / ReLU")
         handles = {h.get_label(): h for panel in axes[0] for h in panel.lines if len(h.get_xdata())}
