@@ -139,42 +139,60 @@ def test_the_noise_of_rpau_is_the_networks(make_run):
     assert "noise" not in run.config.activation.arguments
 
 
-def test_the_wheel_works_in_an_empty_folder(tmp_path):
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Return a folder into which the wheel of this repository is installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source, wheels, site = folder / "source", folder / "wheels", folder / "site"
     source.mkdir()
     for name in ("pade_bench", "configs", "hydra_plugin", "kernels", "results"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--quiet"]
-    wheels = tmp_path / "wheels"
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
     subprocess.run([*pip, *build], check=True, capture_output=True)
     (wheel,) = wheels.glob("*.whl")
-    site = tmp_path / "site"
     install = ["install", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run([*pip, *install], check=True, capture_output=True)
+    return site
 
+
+def test_another_program_of_hydra_does_not_import_this_one(installed):
+    # Hydra imports every plugin it finds, whatever program asks; sweepers of this one are its own.
+    program = (
+        "import sys; from hydra.core.plugins import Plugins; Plugins.instance(); "
+        "print(*(name for name in sys.modules if 'pade_bench.' in name or name == 'pade_bench'))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=installed,
+        env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert said.stdout.split() == []
+
+
+def test_the_wheel_works_in_an_empty_folder(installed, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     result = subprocess.run(
         [sys.executable, "-m", "pade_bench", "activation=relu", "trainer.max_epochs=1"],
         cwd=empty,
-        env={**os.environ, "PYTHONPATH": str(site)},
+        env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
     assert list(empty.glob("runs/digits_lenet/relu-*/seed0/record.json"))
-    shipped = {p.name for p in (site / "pade_bench").rglob("*")}
+    shipped = {p.name for p in (installed / "pade_bench").rglob("*")}
     for folder in ("configs", "kernels"):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix in (".yaml", ".h", ".cu", ".cpp"):
                 assert path.name in shipped, path
     answer = subprocess.run(
         [sys.executable, "-m", "pade_bench.compare", "--published"],
-        cwd=empty, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True,
+        cwd=empty, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
     assert "PAU" in answer.stdout

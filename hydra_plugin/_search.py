@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
-from hydra_plugins.pade_bench.sweeper import OF_THE_SWEEP, PadeBenchSweeper, values_of
+from hydra_plugins.pade_bench._sweeper import OF_THE_SWEEP, PadeBenchSweeper, values_of
 
 from pade_bench.errors import ConfigurationError, SweepError
 from pade_bench.report.names import count
