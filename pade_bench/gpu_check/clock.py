@@ -57,7 +57,7 @@ def busy_milliseconds(call: Call, device: torch.device, calls: int = 5) -> float
     from torch.profiler import ProfilerActivity, profile
 
     synchronize(device)
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
         for _ in range(calls):
             call()
         synchronize(device)
