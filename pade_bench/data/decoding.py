@@ -223,10 +223,11 @@ class FolderLoader:
                 collate_fn=_as_it_is,
                 generator=torch.Generator(),  # else every epoch would draw from the global one
             )
+        normalize = self.normalize.on(self.device)
         for decoded in self._loader:
             self.corrupt.add(self.decoder.split, decoded)
             images = decoded.images.to(self.device, non_blocking=True).float()
-            yield self.normalize(images), decoded.labels.to(self.device, non_blocking=True)
+            yield normalize(images), decoded.labels.to(self.device, non_blocking=True)
 
     def close(self) -> None:
         """End the workers; iterating again starts new ones."""

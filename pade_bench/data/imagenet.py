@@ -108,7 +108,7 @@ class ImageNet(ImageDataModule):
         count = min(n, SAMPLE_IMAGES)
         decoded = decoder[0, [i * n // count for i in range(count)]]
         self.corrupt.add(decoder.split, decoded)
-        return self.normalization(decoded.images.to(self.device).float())
+        return self.normalization.on(self.device)(decoded.images.to(self.device).float())
 
     def record_entries(self) -> dict[str, Any]:
         """Return which corrupt files were met."""

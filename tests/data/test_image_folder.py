@@ -169,7 +169,7 @@ def test_without_flip_and_padding_images_stay_as_they_are(folder):
     batch, labels = next(iter(data.train_dataloader()))
     order = data.train_dataloader().sampler.order(24)
     train, _ = data._loaded()
-    assert torch.equal(batch, data.normalization(train.images[order].float()))
+    assert torch.equal(batch, data.normalization.on(data.device)(train.images[order].float()))
     assert torch.equal(labels, train.labels[order])
 
 

@@ -23,6 +23,7 @@ from pade_bench.data.loader import (
 )
 from pade_bench.errors import ConfigurationError
 
+CPU = torch.device("cpu")
 NORMALIZE = Normalization(mean=(0.1307,), std=(0.3081,))
 N = 103
 
@@ -72,7 +73,7 @@ def test_an_epoch_shows_each_image_once_with_its_own_label(split, stream):
     images, labels = stream(max_rotation=0.0)
     assert labels.tolist() != list(range(N))
     assert sorted(labels.tolist()) == list(range(N))
-    assert torch.equal(images, NORMALIZE(split.images[labels].float()))
+    assert torch.equal(images, NORMALIZE.on(CPU)(split.images[labels].float()))
 
 
 def test_an_epoch_depends_on_seed_and_number_alone(stream):
@@ -121,7 +122,7 @@ def test_global_generators_are_neither_read_nor_changed(stream):
 def test_the_plain_loader_keeps_order_and_pixels(split):
     images, labels = zip(*BatchLoader(split, 16, NORMALIZE), strict=True)
     assert torch.equal(torch.cat(labels), split.labels)
-    assert torch.equal(torch.cat(images), NORMALIZE(split.images.float()))
+    assert torch.equal(torch.cat(images), NORMALIZE.on(CPU)(split.images.float()))
 
 
 def test_normalization_has_the_bits_of_torchvisions():
@@ -130,7 +131,8 @@ def test_normalization_has_the_bits_of_torchvisions():
     expected = transforms.Compose(
         [transforms.ToTensor(), transforms.Normalize(normalization.mean, normalization.std)]
     )(image.numpy())
-    assert torch.equal(normalization(image.permute(2, 0, 1)[None].float())[0], expected)
+    found = normalization.on(CPU)(image.permute(2, 0, 1)[None].float())[0]
+    assert torch.equal(found, expected)
 
 
 def test_iterating_leaves_the_data_as_it_was(split, stream):
@@ -242,6 +244,17 @@ def test_batches_augmented_together_are_the_batches_augmented_one_by_one(augment
     for found, expected in zip(together, alone, strict=True):
         assert torch.equal(found[0], expected[0])
         assert torch.equal(found[1], expected[1])
+
+
+def test_an_epoch_drawn_ahead_is_that_epoch_whatever_came_before_it(split, stream):
+    rotation = RandomRotation(30.0)
+    ahead = ShuffledLoader(split, 16, NORMALIZE, rotation, EpochSampler(0), at_once=3)
+    # In turn, twice, back, and from an epoch that is not at its end.
+    for number in (0, 1, 1, 5, 6, 2):
+        ahead.sampler.set_epoch(number)
+        next(iter(ahead))
+        images, labels = zip(*ahead, strict=True)
+        assert same((torch.cat(images), torch.cat(labels)), stream(number))
 
 
 def test_chunks_are_the_batches_of_a_loader_in_their_order():
