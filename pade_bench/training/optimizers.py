@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from pade_bench.activations.groups import parameter_groups
@@ -14,6 +14,8 @@ from pade_bench.config.components import arguments_of, make
 from pade_bench.config.fields import Component, from_plain
 from pade_bench.config.schema import OptimConfig, ParameterGroupConfig
 from pade_bench.errors import ConfigurationError
+
+_FUSED_ON_GPU = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 
 def make_optimizer(
@@ -63,10 +65,18 @@ def can_be_captured(config: OptimConfig) -> bool:
 def place_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Make an optimizer right for the device, wherever the checkpoint was made that it is from.
 
-    On a GPU Adam counts its steps there (``capturable``), as a CUDA graph needs it; without a graph
-    too, as it would compute other bits. On the CPU it counts on the CPU.
+    On a GPU Adam counts its steps there (``capturable``), as a CUDA graph needs it, and one kernel
+    makes the step of all parameters (``fused``), unless the configuration says how to make it.
+    Without a graph too, as it would compute other bits. On the CPU it is as torch makes it.
     """
     for group in optimizer.param_groups:
+        if (
+            type(optimizer) in _FUSED_ON_GPU
+            and optimizer.defaults["fused"] is None
+            and not (optimizer.defaults["foreach"] or optimizer.defaults["differentiable"])
+        ):
+            fuses = device.type == "cuda" and all(map(_is_dense, group["params"]))
+            group["fused"] = True if fuses else None
         if "capturable" not in group:
             continue
         group["capturable"] = device.type != "cpu"
@@ -74,6 +84,14 @@ def place_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> N
             state = optimizer.state.get(parameter, {})
             if "step" in state:
                 state["step"] = state["step"].to(device)
+
+
+def _is_dense(parameter: Tensor) -> bool:
+    """Whether gradients have the layout of the parameter, which fused kernels require."""
+    formats = (torch.contiguous_format, torch.channels_last)[: 1 + (parameter.dim() == 4)]
+    return parameter.is_floating_point() and any(
+        parameter.is_contiguous(memory_format=one) for one in formats
+    )
 
 
 def learning_rate_factor(

@@ -348,6 +348,32 @@ def test_an_optimizer_of_the_cpu_is_placed_on_another_device():
     assert "capturable" not in sgd.param_groups[0]
 
 
+def test_on_a_gpu_one_kernel_makes_the_step_of_all_parameters_unless_told_otherwise():
+    image, row = torch.nn.Parameter(torch.ones(2, 3, 4, 4)), torch.nn.Parameter(torch.ones(3))
+    with_gaps = torch.nn.Parameter(torch.ones(6)[::2])
+    for make in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
+        placed = {}
+        for device in ("cuda", "cpu"):
+            for name, parameters, settings in (
+                ("plain", [image, row], {}),
+                ("foreach", [row], {"foreach": True}),
+                ("off", [row], {"fused": False}),
+                ("gaps", [with_gaps], {}),
+            ):
+                optimizer = make(parameters, lr=0.1, **settings)
+                # As a checkpoint of the other device has it.
+                place_optimizer(optimizer, torch.device("cuda" if device == "cpu" else "cpu"))
+                place_optimizer(optimizer, torch.device(device))
+                placed[name, device] = optimizer.param_groups[0]["fused"]
+        assert placed.pop(("plain", "cuda")) is True
+        assert placed.pop(("off", "cuda")) is False
+        assert placed.pop(("off", "cpu")) is False
+        assert set(placed.values()) == {None}
+    adagrad = torch.optim.Adagrad([row], lr=0.1)  # has none for a GPU
+    place_optimizer(adagrad, torch.device("cuda"))
+    assert adagrad.param_groups[0]["fused"] is None
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
