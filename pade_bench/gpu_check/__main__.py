@@ -26,6 +26,7 @@ import torch
 from pade_bench import __version__
 from pade_bench.gpu_check import commands, kernels, networks, units
 from pade_bench.gpu_check.outcome import Part, markdown, plain, run
+from pade_bench.models.numerics import repeat_to_the_bit
 
 LIMIT = 260.0  # seconds after which no part begins, so that all end within six minutes
 
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("gpu_check: torch finds no CUDA device, so nothing was checked.")
         return 2
     device = torch.device("cuda", torch.cuda.current_device())
+    repeat_to_the_bit()  # as runs do
     limited = not (options.full or options.learning)
     outcomes = run(parts(device, options), _say, LIMIT if limited else None)
     found = machine(device)

@@ -15,8 +15,9 @@ from typing import Any
 
 from pade_bench.gpu_check.outcome import Outcome
 
-EPOCHS = {"mnist_lenet": 5, "mnist_vgg8": 3}
+EPOCHS = {"mnist_lenet": 100, "mnist_vgg8": 3}
 TARGETS = {"mnist_lenet": 0.16, "mnist_vgg8": 0.75}  # seconds an epoch, with its test pass
+COMMAND_TARGETS = {"mnist_lenet": 25.0}  # seconds from start to record
 LEARNS = 50.0  # percent on the test set after two epochs: one that does not learn has some 11
 AT_ONCE = 4  # processes that share the GPU where nothing is timed
 
@@ -44,7 +45,10 @@ def train(*overrides: str) -> tuple[dict[str, Any], float]:
 def epochs(
     out: Outcome, settings: Sequence[str], experiments: Sequence[str] = tuple(EPOCHS)
 ) -> None:
-    """Time an epoch with its test pass, the median of those after the first; ReLU and PAU.
+    """Time whole commands, and their epochs with the test pass; ReLU and PAU.
+
+    An epoch is the median of those after the first, in which kernels are compiled and graphs
+    captured.
 
     Args:
         out: where it is told.
@@ -61,19 +65,21 @@ def epochs(
             )  # fmt: skip
             epoch = statistics.median(record["wall_seconds_per_epoch"][1:])
             relu = relu or epoch
-            limit = TARGETS.get(experiment)
+            limit, whole_limit = TARGETS.get(experiment), COMMAND_TARGETS.get(experiment)
             out.table.append(
                 {
                     "experiment": experiment,
                     "activation": activation,
                     "device": record["provenance"]["device"],
                     "s an epoch": epoch,
-                    "first epoch": record["wall_seconds_per_epoch"][0],
-                    "command": seconds,
-                    "epochs": n,
+                    "first epoch, s": record["wall_seconds_per_epoch"][0],
                     "× ReLU": epoch / relu,
                     "target": None if limit is None else f"≤ {limit} s",
                     "met": None if limit is None else epoch <= limit,
+                    "epochs": n,
+                    "command, s": seconds,
+                    "command target": None if whole_limit is None else f"≤ {whole_limit} s",
+                    "command met": None if whole_limit is None else seconds <= whole_limit,
                 }
             )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -66,12 +64,14 @@ class Step:
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.labels = torch.randint(10, (setting.images,), device=device)
         self.clips = setting.channels == 1
+        on_gpu = device.type == "cuda"  # where runs have the same
         self.optimizer: torch.optim.Optimizer
         if self.clips:
-            capturable = device.type == "cuda"
-            self.optimizer = torch.optim.Adam(network.parameters(), 2e-3, capturable=capturable)
+            self.optimizer = torch.optim.Adam(
+                network.parameters(), 2e-3, capturable=on_gpu, fused=on_gpu
+            )
         else:
-            self.optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
+            self.optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, fused=on_gpu)
 
     def __call__(self) -> None:
         self.work(self.images, self.labels)
@@ -106,25 +106,6 @@ def _network(setting: Setting, activation: str) -> nn.Module:
     return nn.Sequential(entry, block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
 
 
-@contextlib.contextmanager
-def as_in_runs() -> Iterator[None]:
-    """Let torch take the algorithms that repeat themselves to the bit, as it does in runs."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
-    before = torch.are_deterministic_algorithms_enabled()
-    warns, fills = (
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
-    )
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warns)
-        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
-
-
-@as_in_runs()
 def steps(
     out: Outcome,
     device: torch.device,
@@ -196,7 +177,6 @@ def _step(
     }
 
 
-@as_in_runs()
 def compiled_steps(
     out: Outcome,
     device: torch.device,

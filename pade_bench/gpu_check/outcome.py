@@ -50,6 +50,8 @@ def run(
 ) -> dict[str, Outcome]:
     """Run parts one after another; one that fails keeps what it has found and stops no other.
 
+    Ctrl-C ends the check with what has been found by then.
+
     Args:
         parts: by title.
         say: is told the progress.
@@ -67,6 +69,8 @@ def run(
         say(f"[{started - began:4.0f} s] {number}/{len(parts)} {title} …")
         try:
             part(outcome)
+        except KeyboardInterrupt:
+            outcome.error = "interrupted"
         except Exception as error:
             outcome.error = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}"
             say(f"         failed: {outcome.error.splitlines()[0]}")
@@ -77,6 +81,8 @@ def run(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the next part may need the memory
+        if outcome.error == "interrupted":
+            break
     say(f"[{time.perf_counter() - began:4.0f} s] done")
     return outcomes
 

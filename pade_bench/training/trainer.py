@@ -16,6 +16,7 @@ from torch import nn
 
 from pade_bench.config.schema import Config, TrainerConfig
 from pade_bench.errors import ConfigurationError
+from pade_bench.models.numerics import repeat_to_the_bit
 from pade_bench.report.names import count
 from pade_bench.runs.home import Run
 from pade_bench.training.checkpoints import AtomicCheckpointIO, SaveLast
@@ -66,7 +67,6 @@ def make_trainer(run: Run, initial: nn.Module, graphed: bool = False) -> pl.Trai
         precision=PRECISIONS["fp32" if graphed else config.precision],  # type: ignore[arg-type]
         accumulate_grad_batches=1 if graphed else config.accumulate_batches,
         gradient_clip_val=None if graphed else run.config.optim.gradient_clip_norm,
-        deterministic="warn",
         default_root_dir=run.directory,
         logger=False,
         callbacks=callbacks,
@@ -87,11 +87,9 @@ def rank(run: Run) -> int:
 
 def set_numerics(config: TrainerConfig) -> None:
     """Let torch compute in this process as the run is told to."""
+    repeat_to_the_bit()
     torch.backends.cudnn.allow_tf32 = config.tf32 != "none"
     torch.backends.cuda.matmul.allow_tf32 = config.tf32 == "all"
-    # Lightning makes torch deterministic, which would also fill every new tensor with NaN before a
-    # kernel writes into it: one more launch for each on a GPU, and the same bits without.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def autocast(config: TrainerConfig, device_type: str) -> torch.autocast:

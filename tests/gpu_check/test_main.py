@@ -42,6 +42,18 @@ def test_a_part_that_fails_keeps_what_it_found_and_stops_no_other():
     assert any("does not hold: bits differ" in line for line in said)
 
 
+def test_ctrl_c_ends_the_check_with_what_has_been_found():
+    def is_interrupted(out):
+        out.check("found before", "", True)
+        raise KeyboardInterrupt
+
+    outcomes = run({"one": is_interrupted} | {"two": parts()["one"]}, lambda line: None)
+    assert list(outcomes) == ["one"]
+    assert outcomes["one"].error == "interrupted"
+    assert outcomes["one"].checks[0].name == "found before"
+    assert not outcomes["one"].sound
+
+
 def test_no_part_begins_after_the_limit():
     began = []
     outcomes = run(

@@ -44,25 +44,6 @@ def steps(capture, **arguments):
     return found
 
 
-def test_steps_are_computed_as_in_runs_and_nothing_is_left_of_that():
-    found = set()
-
-    class AskingCapture(PlainCapture):
-        def __init__(self, device):
-            found.add(
-                (
-                    torch.are_deterministic_algorithms_enabled(),
-                    torch.utils.deterministic.fill_uninitialized_memory,
-                )
-            )
-
-    for _ in range(2):
-        assert steps(AskingCapture).sound
-        assert found == {(True, False)}
-        assert not torch.are_deterministic_algorithms_enabled()
-        assert torch.utils.deterministic.fill_uninitialized_memory
-
-
 def test_a_step_is_timed_with_and_without_graph_and_leaves_the_same_bits():
     found = steps(PlainCapture)
     assert found.sound
