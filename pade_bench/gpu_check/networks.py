@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from pade_bench.gpu_check.clock import busy_milliseconds, wall_milliseconds
 from pade_bench.gpu_check.outcome import Outcome
 from pade_bench.models import build_model
+from pade_bench.models.numerics import compiled
 from pade_bench.ops.graph import Capture, CudaCapture, Replayed, Snapshot
 
 BIT_STEPS = 3  # replayed and called, and then compared
@@ -53,13 +54,12 @@ class Step:
         activation: str,
         dtype: torch.dtype,
         device: torch.device,
-        compiled: bool = False,
+        compile_network: bool = False,
     ) -> None:
         torch.manual_seed(0)
         network = _network(setting, activation).to(device).to(memory_format=torch.channels_last)
-        if compiled:
-            network.compile(dynamic=False)
         self.network, self.dtype, self.device = network, dtype, device
+        self.compute = compiled(network) if compile_network else network
         images = torch.randn(setting.images, setting.channels, 32, 32, device=device)
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.labels = torch.randint(10, (setting.images,), device=device)
@@ -81,7 +81,7 @@ class Step:
         self.optimizer.zero_grad()
         enabled = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=enabled, cache_enabled=False):
-            loss = F.cross_entropy(self.network(images), labels)
+            loss = F.cross_entropy(self.compute(images), labels)
         loss.backward()
         if self.clips:
             clip_grad_norm_(self.network.parameters(), 5.0)
@@ -136,9 +136,9 @@ def _step(
     device: torch.device,
     capture: Callable[[torch.device], Capture],
     rounds: int,
-    compiled: bool = False,
+    compile_network: bool = False,
 ) -> dict:
-    step = Step(setting, activation, dtype, device, compiled)
+    step = Step(setting, activation, dtype, device, compile_network)
     name = f"{setting.model}, {setting.channels} channel(s), {activation}, {str(dtype)[6:]}"
     replayed = Replayed(step.work, name, step.changed, capture(device))
 
@@ -189,7 +189,14 @@ def compiled_steps(
         relu = None
         for activation in ("relu", "pau"):
             row = _step(
-                out, setting, activation, torch.float32, device, capture, rounds, compiled=True
+                out,
+                setting,
+                activation,
+                torch.float32,
+                device,
+                capture,
+                rounds,
+                compile_network=True,
             )
             relu = relu or row
             row["eager / ReLU's"] = ratio = row["eager ms"] / relu["eager ms"]

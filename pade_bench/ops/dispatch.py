@@ -54,7 +54,7 @@ def apply(x: Tensor, unit: Unit) -> Tensor:
 
 def _apply_compiled(x: Tensor, unit: Unit) -> Tensor:
     check(x, unit)
-    if torch.compiler.is_exporting():
+    if torch.compiler._is_exporting_flag:  # Dynamo of torch 2.11 takes is_exporting() for true
         return reference.formula(x, unit)
     # RPAU in training stays opaque to Inductor: its noise needs the kernel's generator.
     fuses = unit.noise_state is None

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pade_bench.activations.groups import parameter_groups
 from pade_bench.data.seeding import epoch_seed
+from pade_bench.models.numerics import compiled
 from pade_bench.ops import NUMERICS
 from pade_bench.training.optimizers import make_optimizer, place_optimizer
 
@@ -61,10 +62,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
-        if compile_network:
-            # In place, so that the names of the parameters stay; and for each size of a batch, as
-            # else the code that a batch runs depends on which sizes the process has met before.
-            self.network.compile(dynamic=False)
+        self._compiled = compiled(self.network) if compile_network else None
         self.activation_type = activation_type
         self.optim = optim
         self.epochs = epochs
@@ -94,7 +92,8 @@ class Classifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, classes) logits."""
-        return self.network(images.contiguous(memory_format=self.memory_format))
+        compute = self._compiled or self.network
+        return compute(images.contiguous(memory_format=self.memory_format))
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer with its learning rates stepped once per epoch."""
