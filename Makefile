@@ -45,8 +45,9 @@ dashboard: setup  ## start TensorBoard with means over seeds of the runs in runs
 status: setup  ## say what runs are finished, running, failed or missing
 	$(BIN)/python -m pade_bench.status
 
-test: dev  ## set up and run the tests
-	$(BIN)/python -m pytest -m "not slow"
+test: dev  ## set up and run the tests, those of two files at a time
+	@# OpenMP's threads of one do not spin while those of the other have work.
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-sweeps: dev  ## run kills, two processes, and sweeps with every launcher: SLURM where it is installed
 	$(BIN)/python -m pytest -m slow tests/sweeps tests/training tests/test_no_telemetry.py tests/test_notebook.py

@@ -28,6 +28,7 @@ def records(folder):
     return found
 
 
+@pytest.mark.slow
 def test_the_best_is_that_of_the_validation_split_and_a_diverged_trial_is_a_failed_one(tmp_path):
     search = (*SEARCH, "hydra.sweeper.n_trials=3", "optim.weights.lr=0.004,1e9")
     result = pade_bench(*search, cwd=tmp_path)
@@ -50,6 +51,7 @@ def test_the_best_is_that_of_the_validation_split_and_a_diverged_trial_is_a_fail
     assert times == {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/*/*/record.json")}
 
 
+@pytest.mark.slow
 def test_the_same_command_makes_the_same_trials(tmp_path):
     lists = []
     for seed in (0, 0, 1):

@@ -101,6 +101,7 @@ def test_what_a_run_would_refuse_the_sweep_refuses_first_and_a_plan_too(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_that_restarts_moves_what_is_there_aside(tmp_path):
     sweep = ("-m", "activation=relu", "seed=0,1", "trainer.max_epochs=1")
     assert pade_bench(*sweep, cwd=tmp_path).returncode == 0
