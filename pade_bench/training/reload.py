@@ -14,7 +14,7 @@ from pade_bench.config.compose import parse
 from pade_bench.config.history import current
 from pade_bench.config.targets import require_trusted
 from pade_bench.data import ImageDataModule
-from pade_bench.errors import ConfigurationError, PadeBenchError, RunError, printable
+from pade_bench.errors import ConfigurationError, DataError, PadeBenchError, RunError, printable
 from pade_bench.runs.config_file import read_config
 from pade_bench.runs.files import user_path
 from pade_bench.runs.home import Run
@@ -94,8 +94,11 @@ def prepare_test_data(run: Run, root: str | None = None) -> ImageDataModule:
     if root is not None:
         run.config.data.arguments["root"] = root
     data = make_data(run)
-    data.prepare_data()
-    data.setup("validate")
+    try:
+        data.prepare_data()
+        data.setup("validate")
+    except DataError as error:  # in the words of the command that trains
+        raise DataError(str(error).replace("data.root=DIR", "--data DIR")) from error
     return data
 
 

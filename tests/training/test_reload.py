@@ -11,10 +11,11 @@ import torch
 from stored_run import forge_checkpoint, forge_config
 
 from pade_bench import load_run
-from pade_bench.errors import ConfigurationError, RunError
+from pade_bench.errors import ConfigurationError, DataError, RunError
 from pade_bench.evaluate import evaluate, main
 from pade_bench.runs.records import read_runs
 from pade_bench.training import fit
+from pade_bench.training.reload import prepare_test_data
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,13 @@ def test_it_gets_the_recorded_accuracy(trained, capsys):
     assert now == pytest.approx(recorded)
     assert main([str(trained)]) == 0
     assert "the same" in capsys.readouterr().out
+
+
+def test_missing_data_is_asked_for_by_the_option_that_these_commands_have(make_run, tmp_path):
+    run = make_run("experiment=imagenet_mobilenetv2")
+    with pytest.raises(DataError, match="--data DIR") as error:
+        prepare_test_data(run, str(tmp_path))
+    assert "data.root" not in str(error.value)
 
 
 def test_other_weights_are_noticed(copy, capsys):
