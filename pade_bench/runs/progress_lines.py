@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_EPOCH, _RESUMING = "epoch ", "resuming after epoch "
+_EPOCH, _RESUMING, _PRUNED = "epoch ", "resuming after epoch ", " % of the filters pruned"
 
 
 def epoch_line(epoch: int, epochs: int, measured: str) -> str:
@@ -15,6 +15,11 @@ def resuming_line(epoch: int, epochs: int) -> str:
     return f"{_RESUMING}{epoch} of {epochs}"
 
 
+def pruned_line(share: float) -> str:
+    """Return the line on the next run of a pruning experiment; ``share`` in percent."""
+    return f"{share:g}{_PRUNED}"
+
+
 def is_progress(line: str) -> bool:
     """Tell these lines from whatever else a run prints."""
-    return line.startswith((_EPOCH, _RESUMING))
+    return line.startswith((_EPOCH, _RESUMING)) or line.endswith(_PRUNED)

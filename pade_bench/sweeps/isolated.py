@@ -163,7 +163,7 @@ def stopped(logs: Path) -> bool:
 
 def log_path(logs: Path, job: Job) -> Path:
     """Return where a job's output goes."""
-    return logs / f"{job.name.replace('/', '_')}.log"
+    return logs / job.log_name
 
 
 def ending(logs: Path, job: Job) -> tuple[str, str]:

@@ -41,8 +41,13 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The home of its last run below ``runs_dir``: ``mnist_lenet/pau/seed1``."""
-        return str(self.homes[-1].relative_to(self.runs_dir))
+        """The home of its first run below ``runs_dir``: ``mnist_lenet/pau/seed1``."""
+        return str(self.homes[0].relative_to(self.runs_dir))
+
+    @property
+    def log_name(self) -> str:
+        """The name of the file that keeps what it prints: jobs may begin with the same run."""
+        return f"{self.homes[-1].relative_to(self.runs_dir)}.log".replace("/", "_")
 
     def home(self, cwd: Path) -> Path:
         """Return the home of the first run without a record, of the last where all have one."""

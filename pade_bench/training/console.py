@@ -188,9 +188,15 @@ def print_summary(run: Run, record: Record) -> None:
     if (picture := run.directory / "activations.png").exists():
         lines["activations"] = picture
     lines["TensorBoard"] = f"tensorboard --logdir {shlex.quote(run.config.runs_dir)}"
-    lines["try next"] = next_command(run.names, run.command)
     for name, value in lines.items():
         print(f"{name:<12} {value}")
+    if run.pruned_share is None:
+        print_next(run)
+
+
+def print_next(run: Run) -> None:
+    """Say what to try next; once for the runs of a pruning experiment."""
+    print(f"{'try next':<12} {next_command(run.names, run.command)}")
 
 
 def next_command(names: dict[str, str], command: Sequence[str]) -> str:

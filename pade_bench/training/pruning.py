@@ -20,7 +20,9 @@ from pade_bench.models.layers import channel_multiplier
 from pade_bench.report.tables import Cell, Table, no_value
 from pade_bench.report.tables.terminal import print_table
 from pade_bench.runs.home import Run
+from pade_bench.runs.progress_lines import pruned_line
 from pade_bench.runs.record import FINISHED, Record
+from pade_bench.training.console import print_next
 from pade_bench.training.fit import fit, make_classifier, make_data
 from pade_bench.training.pruned import Pruned, example, read_filters
 from pade_bench.training.reload import rebuild
@@ -39,7 +41,7 @@ def fit_chain(runs: Sequence[Run]) -> list[Record]:
     records: list[Record] = []
     before: Run | None = None
     for run in runs:
-        print(f"\n{run.pruned_share:g} % of the filters pruned", flush=True)
+        print(f"\n{pruned_line(run.pruned_share or 0.0)}", flush=True)
         done = not run.config.restart and run.sound_record() is not None
         pruned = None if before is None or done else _prune(before, run, groups)
         records.append(fit(run, pruned))
@@ -47,6 +49,7 @@ def fit_chain(runs: Sequence[Run]) -> list[Record]:
             break
         before = run
     print_table(costs_table(records), text_columns=())
+    print_next(runs[0])
     return records
 
 

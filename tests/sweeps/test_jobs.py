@@ -151,3 +151,13 @@ def test_a_pruning_experiment_ends_with_a_run_that_diverges(make_chain):
     finish(runs[1], "diverged", epochs=3)
     assert survey([job])[0].state == "diverged"
     assert survey([job])[0].seconds_left == 0
+
+
+def test_a_pruning_experiment_is_named_by_its_first_run_and_has_a_log_of_its_own(make_runs):
+    found = [
+        Job.of(make_runs("experiment=prune_digits_lenet", f"prune.shares={shares}"), [])
+        for shares in ("[10,30]", "[10,40]")
+    ]
+    assert [job.name for job in found] == ["prune_digits_lenet/pau/seed0"] * 2
+    assert len({job.log_name for job in found}) == 2
+    assert all("/" not in job.log_name for job in found)

@@ -37,9 +37,19 @@ def homes(runs):
     return [run.directory.parent.name.rpartition("-")[2] for run in runs]
 
 
-def test_each_run_has_a_home_and_a_record_of_a_smaller_network(make_chain):
+def test_each_run_has_a_home_and_a_record_of_a_smaller_network(make_chain, capsys):
     runs = make_chain()
     records = fit_chain(runs)
+    said = capsys.readouterr().out.splitlines()
+    shares = [
+        "0 % of the filters pruned",
+        "30 % of the filters pruned",
+        "60 % of the filters pruned",
+    ]
+    told = [line for line in said if line in shares or line.startswith(("result", "try next"))]
+    assert told[::2] == [*shares, told[-1]]  # each before its result
+    assert told[-1].startswith("try next")
+    assert len(told) == 7
     assert homes(runs)[1:] == ["pruned30", "pruned60"]
     assert [r.pruning.pruned_share for r in records] == [0, 30, 60]
     for run, record in zip(runs, records, strict=True):
