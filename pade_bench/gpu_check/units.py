@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
 
 import torch
@@ -24,27 +25,33 @@ TARGETS = {
 TARGET_SIZE = 1 << 26
 
 
-def calls(out: Outcome, device: torch.device, n: int = 4096, in_a_row: int = 200) -> None:
-    """Time forward and backward through autograd of ``n`` elements, as the program sees it."""
+def calls(
+    out: Outcome, device: torch.device, n: int = 4096, in_a_row: int = 100, rounds: int = 21
+) -> None:
+    """Time forward and backward through autograd of ``n`` elements, as the program sees it.
+
+    Contestants take turns, as the host may be faster at one time than at another.
+    """
     x = torch.randn(n, device=device, requires_grad=True)
     grad = torch.randn(n, device=device)
-    times = {}
-    for name, make in UNITS.items():
-        module = make().to(device)
 
-        def both(module: nn.Module = module) -> None:
-            module(x).backward(grad)
+    def both_passes_of(module: nn.Module) -> Call:
+        return lambda: module(x).backward(grad)
 
-        times[name] = 1e3 * wall_milliseconds(both, device, in_a_row)
     a, b = (parameter.detach() for parameter in PAU().to(device).parameters())
     unit, plain = Unit(a, b), x.detach()
-    for name, call in {
+    contestants: dict[str, Call] = {
+        **{name: both_passes_of(make().to(device)) for name, make in UNITS.items()},
         "torch.empty_like": lambda: torch.empty_like(plain),
         "torch.relu": lambda: torch.relu(plain),
         "cuda.forward": lambda: cuda.forward(plain, unit),
         "cuda.backward": lambda: cuda.backward(grad, plain, unit),
-    }.items():
-        times[name] = 1e3 * wall_milliseconds(call, device, in_a_row)
+    }
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, call in contestants.items():
+            found[name].append(1e3 * wall_milliseconds(call, device, in_a_row, 1))
+    times = {name: statistics.median(values) for name, values in found.items()}
     for name, time in times.items():
         row = {"call": name, "elements": n, "µs": time}
         if name in UNITS:
