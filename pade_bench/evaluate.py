@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pade_bench.errors import PadeBenchError, RunError, exit_with
+from pade_bench.errors import DataError, PadeBenchError, RunError, exit_with
 from pade_bench.report.names import count
 from pade_bench.training.module import count_correct
 from pade_bench.training.reload import add_run_arguments, prepare_test_data, read_run, rebuild
@@ -39,7 +39,7 @@ def evaluate(
 
     Raises:
         RunError: the run is not finished or cannot be loaded.
-        DataError: the data set is missing or damaged.
+        DataError: the data set is missing, damaged or another.
     """
     run = read_run(path, trust)
     record = run.record()
@@ -49,6 +49,8 @@ def evaluate(
         print(f"{path}: unverified, as its record has no checksum", file=sys.stderr)
     classifier = rebuild(run)
     data = prepare_test_data(run, data_root)
+    if record.images is not None and not record.images.are(data.record_entries()):
+        raise DataError(f"{path} was trained and scored on other images than these.")
     # Records of version 0.1 do not say where the network was trained.
     on_cpu = record.provenance is not None and record.provenance.gpu is None
     device = "cuda" if torch.cuda.is_available() and not on_cpu else "cpu"

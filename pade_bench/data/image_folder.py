@@ -85,6 +85,22 @@ class ImageFolder(SmallImages):
             "corrupt_images": {"count": len(self.corrupt.names), "files": self.corrupt.sorted()},
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: the digest of the images."""
+        return {"data_digest": self.digest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on with other images.
+
+        Raises:
+            DataError: they are not those of the checkpoint.
+        """
+        if state_dict["data_digest"] != self.digest:
+            raise DataError(
+                f"{self.root} holds other images than those that this run was begun with. Bring "
+                "them back, or set restart=true to move it aside and start anew."
+            )
+
     def _list(self) -> tuple[FolderSplit, FolderSplit]:
         train, test = self.root / "train", self.root / "test"
         if not test.is_dir():

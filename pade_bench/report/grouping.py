@@ -13,6 +13,7 @@ from pade_bench.runs.records import Result
 
 LONGEST_SETTINGS = 60  # characters; a longer list has a short name
 LONGEST_VARIATION = 30
+IMAGES = "data.images"  # beside the settings: the digest of a folder of images
 
 
 def group_runs(results: Iterable[Result]) -> list[Group]:
@@ -25,7 +26,8 @@ def group_runs(results: Iterable[Result]) -> list[Group]:
     by_experiment: dict[str, dict[tuple[Any, ...], list[Result]]] = defaultdict(dict)
     for run in results:
         # A run without a record has no hash yet: its home stands for it.
-        key = (run.activation, run.config_hash or run.directory.parent.name, run.pruned_share)
+        home = run.config_hash or run.directory.parent.name
+        key = (run.activation, home, run.pruned_share, _images(run))
         by_experiment[run.experiment].setdefault(key, []).append(run)
     groups: list[Group] = []
     for experiment, found in sorted(by_experiment.items()):
@@ -121,7 +123,7 @@ def _short_name(word: str, changes: Changes, long: Sequence[Changes]) -> str:
 
 def _differences(groups: list[list[Result]]) -> list[Changes]:
     """Return for each group of one experiment what it changes of the experiment's settings."""
-    settings = [settings_of(runs[0]) for runs in groups]
+    settings = [settings_of(runs[0]) | _images_as_setting(runs[0]) for runs in groups]
     activations = [runs[0].activation for runs in groups]
     # Of a run that has not begun its first epoch, the other seeds in its folder know the changes.
     known = {run.directory.parent: run.changes for runs in groups for run in runs
@@ -134,7 +136,7 @@ def _differences(groups: list[list[Result]]) -> list[Changes]:
             keys[_scope(key, activation)].add(key)
     for activation, values in zip(activations, settings, strict=True):
         if values:
-            for key in keys[""] | keys[activation]:
+            for key in (keys[""] | keys[activation]) - {IMAGES}:  # unknown without a record
                 values.setdefault(key, "unset")
     votes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     everything = list(zip(groups, activations, recorded, settings, strict=True))
@@ -155,6 +157,16 @@ def _differences(groups: list[list[Result]]) -> list[Changes]:
             found = {"settings": runs[0].directory.parent.name.partition("-")[2]}
         differences.append(tuple(sorted(found.items())))
     return differences
+
+
+def _images(run: Result) -> str | None:
+    """Return the digest of a folder of images, ``None`` where a record has none."""
+    return run.record.images.data_digest if run.record and run.record.images else None
+
+
+def _images_as_setting(run: Result) -> dict[str, str]:
+    digest = _images(run)
+    return {} if digest is None else {IMAGES: digest[:8]}
 
 
 def _scope(key: str, activation: str) -> str:

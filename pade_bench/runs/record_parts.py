@@ -128,6 +128,10 @@ class Images:
     data_digest: str | None = None
     corrupt_images: dict[str, Any] | None = None
 
+    def are(self, entries: dict[str, Any]) -> bool:
+        """Tell whether the entries of a data set are those of the same images."""
+        return self.data_digest in (None, entries.get("data_digest"))
+
     @classmethod
     def split(cls, entries: dict[str, Any]) -> tuple[Images | None, dict[str, Any]]:
         """Return what is known of the entries of a data set, and the others."""

@@ -13,7 +13,7 @@ from pade_bench.activations import PAU, RPAU, check_activation
 from pade_bench.activations.factory import ActivationFactory, activation_factory
 from pade_bench.config.components import make
 from pade_bench.data import ImageDataModule
-from pade_bench.errors import DamagedError, PadeBenchError, RunError
+from pade_bench.errors import DamagedError, DataError, PadeBenchError, RunError
 from pade_bench.models.configured import configured_network
 from pade_bench.models.filters import count_parameters
 from pade_bench.ops import NUMERICS
@@ -62,6 +62,7 @@ def fit(run: Run, pruned: Pruned | None = None) -> Record:
         RunError: the run's directory is held, unreadable, unwritable or has other settings.
     """
     if not run.config.restart and (record := run.sound_record()) is not None:
+        _check_images(run, record)
         if rank(run) == 0:
             print(f"{run.directory} is {record.status}:")
             print_summary(run, record)
@@ -87,6 +88,23 @@ def fit(run: Run, pruned: Pruned | None = None) -> Record:
             record = _write_results(run, classifier, initial, data)
     print_summary(run, record)
     return record
+
+
+def _check_images(run: Run, record: Record) -> None:
+    """Raise :class:`RunError` if a folder of images is not the one that a finished run had."""
+    if record.images is None or record.images.data_digest is None:
+        return
+    data = make_data(run)
+    try:
+        data.prepare_data()
+    except DataError:
+        return  # it is gone: its runs stay what they are
+    if not record.images.are(data.record_entries()):
+        raise RunError(
+            f"{run.directory} is {record.status}, and was trained on other images than those in "
+            f"{run.config.data.arguments.get('root')}. Give these a data.name or a runs_dir of "
+            "their own, or restart=true to move the run aside."
+        )
 
 
 def make_data(run: Run) -> ImageDataModule:

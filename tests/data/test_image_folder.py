@@ -13,7 +13,11 @@ from PIL import Image
 from pade_bench.data import ImageFolder
 from pade_bench.data import image_folder as module
 from pade_bench.data.small_images import mean_and_std
-from pade_bench.errors import ConfigurationError, DataError
+from pade_bench.errors import ConfigurationError, DataError, RunError
+from pade_bench.evaluate import evaluate
+from pade_bench.report.grouping import group_runs
+from pade_bench.runs.records import read_runs
+from pade_bench.training import fit
 
 
 @pytest.fixture(autouse=True)
@@ -210,3 +214,55 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_decoded(folder, m
     monkeypatch.setattr(module, "decode", None)
     with pytest.raises(DataError, match=r"34 images of 20000×20000 .* data=imagenet"):
         load(folder, image_size=20000)
+
+
+@pytest.fixture
+def pets_run(folder, make_run):
+    """Return a function that makes a run of LeNet on the folder, two epochs long."""
+
+    def make(*overrides):
+        return make_run(
+            "experiment=digits_lenet", "data=image_folder", f"data.root={folder}",
+            "data.classes=2", "data.channels=1", "data.batch_size=8", "activation=relu",
+            "trainer.max_epochs=2", "trainer.accelerator=cpu", *overrides,
+        )  # fmt: skip
+
+    return make
+
+
+def other_images(folder):
+    (folder / "train" / "cat" / "00.png").unlink()
+
+
+def test_a_finished_run_is_not_taken_for_one_of_other_images(folder, pets_run):
+    run = pets_run()
+    record = fit(run)
+    assert fit(run) == record
+    assert evaluate(run.directory)[2] == 10
+    other_images(folder)
+    with pytest.raises(RunError, match="was trained on other images than those in"):
+        fit(run)
+    with pytest.raises(DataError, match="trained and scored on other images than these"):
+        evaluate(run.directory)
+    folder.rename(folder.with_name("gone"))
+    assert fit(run) == record  # nothing says that it is another
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_images(folder, pets_run, fit_until):
+    run = pets_run()
+    fit_until(run, epoch=1, step=0)
+    other_images(folder)
+    with pytest.raises(DataError, match="other images than those that this run was begun with"):
+        fit(run)
+    assert run.record() is None
+
+
+def test_runs_on_other_images_of_the_same_name_are_not_averaged(folder, pets_run, tmp_path):
+    fit(pets_run())
+    other_images(folder)
+    fit(pets_run("seed=1"))
+    results, _ = read_runs(tmp_path / "runs")
+    groups = group_runs(results)
+    assert [len(group.runs) for group in groups] == [1, 1]
+    assert len({group.protocol for group in groups}) == 2
+    assert any("data.images" in dict(group.protocol) for group in groups)
