@@ -105,6 +105,8 @@ class OptunaSweeper(PadeBenchSweeper):
         exclude: as of a sweep.
     """
 
+    validation_setting = "data.validation"
+
     def __init__(
         self,
         params: Mapping[str, str] | None = None,
@@ -141,6 +143,11 @@ class OptunaSweeper(PadeBenchSweeper):
                 "hydra/sweeper=optuna: nothing is searched. Give a setting several values, such as "
                 "'optim.weights.lr=tag(log,interval(1e-4,1e-1))'."
             )
+        if "seed" in space:
+            raise ConfigurationError(
+                "seed: a search would choose the luckiest of seeds. Give it one, and compare what "
+                "it finds with several afterwards; sweep=tuned does both."
+            )
         study = Study(fixed, space, self._sampler())
         if self.search([study]):
             print_table(_trials(study))
@@ -157,8 +164,8 @@ class OptunaSweeper(PadeBenchSweeper):
                     if not runs[-1].config.data.validation:
                         raise ConfigurationError(
                             "a search goes by the accuracy on a validation split, and there is "
-                            "none: add data.validation=5000, or how many training images to set "
-                            "apart."
+                            f"none: add {self.validation_setting}=5000, or how many training "
+                            "images to set apart."
                         )
                     asked.append((study, study.trials[-1], job, runs))
             found = [(job, runs) for _, _, job, runs in asked]
@@ -226,6 +233,8 @@ class TunedSweeper(OptunaSweeper):
         n_trials, n_jobs, seed, exclude: see :class:`OptunaSweeper`.
     """
 
+    validation_setting = "hydra.sweeper.validation"
+
     def __init__(
         self,
         params: Mapping[str, str] | None = None,
@@ -255,6 +264,18 @@ class TunedSweeper(OptunaSweeper):
                 f"seed={self.search_seed} is that of the search: the final runs need others."
             )
         space = {o.get_key_element(): _distribution(o) for o in self._parsed(self.space, [])}
+        for o in overrides:
+            setting = o.get_key_element().lstrip("+~")
+            if setting in space:
+                raise ConfigurationError(
+                    f"{o.input_line}: {setting} is what is searched here, in the interval of "
+                    f"'hydra.sweeper.search={{{setting}:\"tag(log,interval(1e-4,1e-1))\"}}'."
+                )
+            if setting == "data.validation":
+                raise ConfigurationError(
+                    f"{o.input_line}: the final runs have all training images, and how many the "
+                    f"search sets apart is {self.validation_setting}."
+                )
         searching = [f"data.validation={self.validation}", f"seed={self.search_seed}"]
         others = [o.input_line or "" for o in overrides if o not in seeds]
         cells = [
@@ -304,6 +325,10 @@ def _distribution(override: Override) -> Any:
     try:
         if isinstance(value, IntervalSweep):
             low, high = value.start, value.end
+            if unknown := value.tags - {"log"}:
+                raise ValueError(
+                    f"an interval has no tag {', '.join(sorted(unknown))}: log is the only one"
+                )
             kind = distributions.FloatDistribution
             if isinstance(low, int) and isinstance(high, int):
                 kind = distributions.IntDistribution
@@ -357,7 +382,7 @@ def _tuned(chosen: Sequence[tuple[Trial, list[tuple[Job, list[Run]]]]]) -> Table
         if reached:
             text = f"{statistics.mean(reached):.2f}"
             if interval := t_interval(reached):
-                text += f" [{interval[0]:.2f}, {interval[1]:.2f}]"
+                text += f" [{max(interval[0], 0):.2f}, {min(interval[1], 100):.2f}]"
         job = jobs[0][0]
         row = [job.experiment, job.activation, *map(str, best.chosen.values())]
         row += [f"{best.validation_accuracy:.2f}", text, f"{len(reached)} of {len(jobs)}"]

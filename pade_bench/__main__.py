@@ -52,6 +52,9 @@ def _train(config: DictConfig) -> float | None:
     training diverged: sweepers of Hydra's search by what is returned, and must not see the test
     split.
     """
+    sweeper = HydraConfig.get().runtime.choices["hydra/sweeper"]
+    if sweeper == "optuna":
+        raise ConfigurationError("hydra/sweeper=optuna searches with -m alone: add it.")
     runs = chain(composed(config, HydraConfig.get()))
     # Imported here, because printing a configuration must not wait for torch.
     from pade_bench.training import fit

@@ -76,6 +76,8 @@ def test_the_same_command_makes_the_same_trials(tmp_path):
         (("optim.weights.lr=-1,-2",), "optim.weights.lr=-"),
         (("optim.weights.lr=1,2", "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials=0: must"),
         (("optim.weights.lr=1,2", "hydra.sweeper.trials=3"), "hydra.sweeper.trials is not a"),
+        (("optim.weights.lr=tag(lgo,interval(0.1,0.2))",), "an interval has no tag lgo: log is"),
+        (("seed=0,1",), "seed: a search would choose the luckiest of seeds"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(overrides, complaint, tmp_path):
@@ -83,6 +85,27 @@ def test_a_search_that_cannot_be_is_refused(overrides, complaint, tmp_path):
     assert code == 2
     assert complaint in errors
     assert not (tmp_path / "runs" / "digits_lenet").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("data.validation=300", "is hydra.sweeper.validation."),
+        ("optim.weights.lr=0.1", "'hydra.sweeper.search={optim.weights.lr:"),
+        ("hydra.sweeper.validation=0", "add hydra.sweeper.validation=5000"),
+    ],
+)
+def test_a_tuned_sweep_refuses_what_its_search_decides(override, complaint, tmp_path):
+    code, errors = refusal("sweep=tuned", "activation=relu", override, cwd=tmp_path)
+    assert code == 2
+    assert complaint in errors
+    assert not (tmp_path / "runs" / "mnist_lenet").exists()
+
+
+def test_a_search_is_not_taken_for_one_run(tmp_path):
+    code, errors = refusal("hydra/sweeper=optuna", "data.validation=400", cwd=tmp_path)
+    assert code == 2
+    assert errors == "pade_bench: hydra/sweeper=optuna searches with -m alone: add it.\n"
 
 
 def test_a_missing_package_is_named_and_only_a_search_needs_it(tmp_path):
