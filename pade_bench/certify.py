@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import hashlib
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -200,6 +201,11 @@ def _line(result: dict[str, Any]) -> str:
 def _epsilons(text: str) -> list[float]:
     found = []
     for part in text.split(","):
+        if re.fullmatch(r"0\d+", part.strip()):
+            raise ConfigurationError(
+                f"--epsilon {text}: {part!r} is not a number from 0 to 1. A comma separates two of "
+                "them: write 0.01."
+            )
         try:
             epsilon = float(part)
         except ValueError:

@@ -115,7 +115,7 @@ def refusal(capsys, *arguments):
     return error
 
 
-@pytest.mark.parametrize("epsilon", ["-0.1", "nan", "inf", "1.5", "small", "0.1,", ""])
+@pytest.mark.parametrize("epsilon", ["-0.1", "nan", "inf", "1.5", "small", "0.1,", "", "0,01"])
 def test_what_is_no_epsilon_is_refused(home, epsilon, capsys):
     error = refusal(capsys, home, f"--epsilon={epsilon}")
     assert "is not a number from 0 to 1" in error

@@ -21,6 +21,14 @@ def test_the_ranking_and_the_sentence_are_printed(runs, capsys):
     assert lines[5].startswith("PAU is ahead of ReLU by 0.95 points over 3 seeds")
 
 
+def test_pruned_networks_are_said_to_be_in_the_report(runs, capsys):
+    for share in (0, 30):
+        shares = {"prune.shares": [share] if share else []}
+        runs.finish("prune_digits_lenet", "relu", 0, 98, shares, pruned_share=share)
+    assert main(["--runs", str(runs.root)]) == 0
+    assert "2 runs of pruning: the report compares them" in capsys.readouterr().out
+
+
 def test_filters(runs, capsys):
     runs.sweep("mnist_lenet", ["relu", "pau"], seeds=2)
     runs.sweep("mnist_vgg8", ["relu", "pau", "elu"], seeds=2)

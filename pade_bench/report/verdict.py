@@ -76,10 +76,18 @@ def verdict(groups: Sequence[Group]) -> str:
     ahead = [lead for lead in leads if lead.established]
     unclear = [lead for lead in leads if not lead.established]
     if not ahead:
-        text = (
-            f"Nothing is established: {first} comes first, before {unclear[0].label} by "
-            f"{unclear[0]}; {unclear[0].what_it_takes()}"
-        )
+        next_one = unclear[0]
+        if next_one.differences.any():
+            text = (
+                f"Nothing is established: {first} comes first, before {next_one.label} by "
+                f"{next_one}; {next_one.what_it_takes()}"
+            )
+        else:
+            n = len(next_one.differences)
+            text = (
+                f"Nothing is established: {first} and {next_one.label} are equal with each of "
+                f"{n} seeds"
+            )
     elif not unclear:
         whom = ahead[0].label if len(ahead) == 1 else f"all others, of {ahead[0].label}"
         text = f"{first} is ahead of {whom} by {ahead[0]}"

@@ -132,7 +132,11 @@ class Isolated:
             except (IndexError, OSError, ValueError):
                 return "failed", "it ended without a record"
             accuracy = record.test_accuracy
-            return record.status, "" if accuracy is None else f"{accuracy:.2f} %"
+            if accuracy is None:
+                return record.status, ""
+            pruned = record.pruning.pruned_share if record.pruning else 0
+            of = f" with {pruned:g} % of the filters pruned" if pruned else ""
+            return record.status, f"{accuracy:.2f} %{of}"
         if code == RunHeldError.exit_code:
             return "running", last
         if code in _INTERRUPTED:

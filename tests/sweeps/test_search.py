@@ -57,7 +57,7 @@ def test_the_same_command_makes_the_same_trials(tmp_path):
     for seed in (0, 0, 1):
         command = (
             *SEARCH, "hydra.sweeper.n_jobs=3", f"hydra.sweeper.seed={seed}", "dry_run=true",
-            "optim.weights.lr=tag(log,interval(1e-4,1e-1))", "seed=0,1",
+            "optim.weights.lr=tag(log,interval(1e-4,1e-1))", "data.batch_size=256,512",
         )  # fmt: skip
         result = pade_bench(*command, cwd=tmp_path)
         assert result.returncode == 0, result.stderr

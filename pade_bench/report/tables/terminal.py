@@ -70,6 +70,11 @@ def print_leaderboard(groups: Sequence[Group]) -> None:
     if len(found) > BOARDS_SHOWN:
         more = f"\n{count(len(found) - BOARDS_SHOWN, 'more ranking')} of other settings: name some "
         console.print(Text(f"{more}by --experiment or --set, or make the report."))
+    pruned = sum(len(group.finished) for group in groups if group.pruned_share is not None)
+    if pruned:
+        console.print(
+            f"\n{count(pruned, 'run')} of pruning: the report compares them, in Figure 4."
+        )
     if rows := across(found):
         console.print(Text("\nAcross experiments", "bold"))
         print_table(across_table(rows))
