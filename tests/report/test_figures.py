@@ -4,13 +4,15 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from pade_bench.report.figures.curves import learning_curves
 from pade_bench.report.figures.drawing import Plan
 from pade_bench.report.figures.leaderboard import dots, time_and_accuracy
 from pade_bench.report.figures.learned import learned_activations
 from pade_bench.report.figures.pruning import pruning
-from pade_bench.report.figures.style import FEW, GRAY, RC, in_color, look
+from pade_bench.report.figures.style import FEW, GRAY, RC, SMALLEST, in_color, look, write_title
 from pade_bench.report.leaderboard import boards
 from pade_bench.report.names import ACTIVATIONS, activation_label
 
@@ -160,6 +162,17 @@ def test_a_long_name_makes_room_for_itself(runs):
     runs.sweep("digits_lenet", ["pau"], seeds=2, changes={"activation.form": "sum_of_abs"})
     runs.sweep("digits_lenet", ["pau"], seeds=2)
     assert inside(learning_curves(["digits_lenet"], runs.groups()))
+
+
+@pytest.mark.parametrize("length", [20, 90, 150, 400])
+def test_a_title_ends_within_its_figure(length):
+    figure = Figure(figsize=(4.8, 3))
+    panel = figure.subplots()
+    write_title(panel, "settings " * (length // 9))
+    (title,) = [text for text in panel.findobj(Text) if "settings" in text.get_text()]
+    assert title.get_window_extent().x1 <= figure.bbox.x1
+    assert title.get_fontsize() >= SMALLEST
+    assert title.get_text().count("\n") <= 1
 
 
 @pytest.mark.parametrize("changes", [{}, {"activation.form": "sum_of_abs"}])

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from pade_bench.report.figures.style import look
+from pade_bench.report.figures.style import look, write_title
 from pade_bench.report.groups import Group
 from pade_bench.report.names import count_of_each
 from pade_bench.runs.certificate import Certificate
+
+# With a marker, as a certificate may be for a single ε.
+UNDER_ATTACK: dict[str, Any] = {
+    "linestyle": ":", "linewidth": 1.2, "marker": "x", "markersize": 4,
+}  # fmt: skip
 
 
 def certified_accuracy(rows: Sequence[tuple[Group, Sequence[Certificate]]]) -> Figure | None:
@@ -45,12 +51,12 @@ def certified_accuracy(rows: Sequence[tuple[Group, Sequence[Certificate]]]) -> F
                 std = certified.std(axis=0, ddof=1)
                 low, high = (mean - std).clip(0, 100), (mean + std).clip(0, 100)
                 panel.fill_between(epsilons, low, high, color=style.color, alpha=0.15, linewidth=0)
-            panel.plot(epsilons, attacked.mean(axis=0), ":", color=style.color, linewidth=1.2)
+            panel.plot(epsilons, attacked.mean(axis=0), color=style.color, **UNDER_ATTACK)
             handles[group.full_label] = line
         shown = [certificates for group, certificates in rows if group.title == title]
         images = count_of_each([c.images for certificates in shown for c in certificates], "image")
         seeds = count_of_each([len(certificates) for certificates in shown], "seed")
-        panel.set_title(f"{title}  ({images}, {seeds})", loc="left")
+        write_title(panel, f"{title}  ({images}, {seeds})")
         epsilons = sorted({r.epsilon for g, cs in rows if g.title == title for r in cs[0].results})
         if positive := [e for e in epsilons if e > 0]:
             panel.set_xscale("log")
@@ -60,7 +66,7 @@ def certified_accuracy(rows: Sequence[tuple[Group, Sequence[Certificate]]]) -> F
         panel.set_xlabel("ε: largest change of a pixel, of a scale from 0 to 1")
         panel.set_ylabel("certified (%)")
         panel.set_ylim(-2, 102)
-    (dotted,) = panels[0].plot([], [], ":", color="gray", linewidth=1.2)
+    (dotted,) = panels[0].plot([], [], color="gray", **UNDER_ATTACK)
     handles["under attack"] = dotted
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center",

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from pade_bench.report.figures.style import GRAY, OTHERS, arrange, in_color, look
+from pade_bench.report.figures.style import GRAY, OTHERS, arrange, in_color, look, write_title
 from pade_bench.report.groups import Group, in_order
 from pade_bench.report.names import PADE, count_of_each, experiment_label
 
@@ -93,7 +93,7 @@ def _dress(panels: Sequence[Axes], experiment: str, groups: Sequence[Group]) -> 
     left.set_ylabel("test accuracy (%)")
     right.set_ylabel("train loss")
     seeds = count_of_each([len(g.finished) for g in groups], "seed")
-    left.set_title(f"{experiment_label(experiment)}  ({seeds})", loc="left")
+    write_title(left, f"{experiment_label(experiment)}  ({seeds})")
     epochs = max(run.epochs for g in groups for run in g.finished)
     for panel in panels:
         panel.set_xlabel("epoch")

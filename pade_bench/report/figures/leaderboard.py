@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pade_bench.report.figures.style import GRAY, OTHERS, Look, arrange, in_color, look
+from pade_bench.report.figures.style import GRAY, OTHERS, Look, arrange, in_color, look, write_title
 from pade_bench.report.groups import Changes
 from pade_bench.report.leaderboard import Board, Entry
 from pade_bench.report.names import REFERENCE
@@ -51,7 +51,7 @@ def dots(board: Board) -> Figure | None:
     panel.grid(visible=False, axis="y")
     panel.tick_params(axis="y", length=0)
     panel.set_xlabel("test accuracy (%)")
-    panel.set_title(board.title, loc="left")
+    write_title(panel, board.title)
     return figure
 
 
@@ -87,7 +87,7 @@ def time_and_accuracy(board: Board) -> Figure | None:
     panel.xaxis.set_major_locator(MaxNLocator(5))
     panel.set_xlabel(f"training time of a run ({name})")
     panel.set_ylabel("test accuracy (%)")
-    panel.set_title(board.title, loc="left")
+    write_title(panel, board.title)
     names = sorted(handles, key=lambda name: (name == OTHERS, -list(handles).index(name)))
     figure.legend([handles[n] for n in names], list(map(_label, names)), loc="lower center",
                   ncols=columns, handlelength=1)  # fmt: skip

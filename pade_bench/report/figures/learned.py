@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -92,7 +93,8 @@ def learned_activations(rows: Sequence[tuple[Group, list[LayerCurve]]]) -> Figur
             panel.locator_params(nbins=5)
         for panel in panels[len(layers) :]:
             panel.set_visible(False)
-        panels[0].set_ylabel(f"{group.label}\n{experiment_label(group.experiment)}", fontsize=8)
+        trained = textwrap.fill(experiment_label(group.experiment), 36)
+        panels[0].set_ylabel(f"{group.label}\n{trained}", fontsize=8)
     order = sorted(handles, key=lambda label: not label.startswith("learned"))
     ncols = max(1, int(figure.get_figwidth() / (0.85 + 0.075 * max(map(len, order)))))
     figure.legend([handles[label] for label in order], order, loc="lower center", ncols=ncols)

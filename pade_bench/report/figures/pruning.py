@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from pade_bench.report.figures.style import look
+from pade_bench.report.figures.style import look, write_title
 from pade_bench.report.groups import Group, in_order, pruned_groups
 
 _OVER = {
@@ -40,7 +40,7 @@ def pruning(groups: Sequence[Group]) -> Figure | None:
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.xaxis.set_major_formatter(EngFormatter())
         panels[0].set_ylabel("test accuracy (%)")
-        panels[0].set_title(network, loc="left")
+        write_title(panels[0], network)
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles)
     )

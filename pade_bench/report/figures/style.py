@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pade_bench.report.groups import Changes, Group
@@ -20,6 +22,7 @@ from pade_bench.report.names import PADE, REFERENCE
 BLUE, _GREEN, _ORANGE = "#0072B2", "#009E73", "#E69F00"
 _SKY, _PURPLE, _VERMILION = "#56B4E9", "#CC79A7", "#D55E00"
 _OLIVE = "#999933"  # Tol's
+SMALLEST = 7.0  # points: a title that cannot be read is none
 GRAY = "#8c8c8c"  # of what stays in the background
 _FAMILIES = {
     BLUE: ("relu", "relu6", "lrelu", "rrelu"),
@@ -123,6 +126,20 @@ RC: Any = {
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
     ),
 }
+
+
+def write_title(panel: Axes, text: str) -> None:
+    """Write a title over a panel that ends within the figure: smaller, or in two small lines."""
+    title = panel.set_title(text, loc="left")
+    extent = title.get_window_extent()
+    share = 0.98 * (panel.figure.bbox.x1 - extent.x0) / extent.width  # of the width that there is
+    if share >= 1:
+        return
+    usual = float(title.get_fontsize())
+    title.set_fontsize(max(usual * share, SMALLEST))
+    if usual * share < SMALLEST:
+        a_line = int(len(text) * usual * share / SMALLEST)
+        title.set_text(textwrap.fill(text, a_line, max_lines=2, placeholder=" …"))
 
 
 def arrange(
