@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,15 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra_plugins.pade_bench._sweeper import OF_THE_SWEEP, PadeBenchSweeper, values_of
 
 from pade_bench.errors import ConfigurationError, SweepError
+from pade_bench.report.grouping import group_runs
+from pade_bench.report.leaderboard import Board, boards
 from pade_bench.report.names import count
 from pade_bench.report.statistics.intervals import t_interval
 from pade_bench.report.tables import BEST, Cell, Table
 from pade_bench.report.tables.terminal import print_table
 from pade_bench.runs.files import write_atomically, writing_to
 from pade_bench.runs.home import Run
+from pade_bench.runs.records import read_runs
 from pade_bench.runs.state import DONE
 from pade_bench.sweeps import launchers
 from pade_bench.sweeps.jobs import Job, JobState, plan
@@ -219,6 +223,10 @@ class OptunaSweeper(PadeBenchSweeper):
         print(f"best: {' '.join(f'{k}={v}' for k, v in best.chosen.items())}  ({path})")
 
 
+# The best trial of a cell, and its final runs.
+_Chosen = tuple[Trial, list[tuple[Job, list[Run]]]]
+
+
 class TunedSweeper(OptunaSweeper):
     """Give every cell of a sweep the same search, then train it with several seeds.
 
@@ -285,7 +293,7 @@ class TunedSweeper(OptunaSweeper):
         studies = [Study([*cell, *searching], space, self._sampler()) for cell in cells]
         if not self.search(studies):
             return
-        chosen: list[tuple[Trial, list[tuple[Job, list[Run]]]]] = []
+        chosen: list[_Chosen] = []
         for study, cell in zip(studies, cells, strict=True):
             best = study.best()
             tuned = [*cell, *(f"{k}={v}" for k, v in best.chosen.items())]
@@ -296,7 +304,31 @@ class TunedSweeper(OptunaSweeper):
         states = self._states([job for job, _ in everything])
         print(f"\n{table(states)}")
         print_table(_tuned(chosen), text_columns=(0, 1))
+        for board in _boards(everything, space):
+            print(f"{board.title}: {board.verdict}")
+        self._write_tuned(chosen)
         conclude(states)
+
+    def _write_tuned(self, chosen: Sequence[_Chosen]) -> None:
+        """Write what was chosen for each cell, and what its runs reached."""
+        assert self.config is not None
+        path = Path(self.config.hydra.sweep.dir) / "tuned_results.yaml"
+        found = [
+            {
+                "experiment": jobs[0][0].experiment,
+                "activation": jobs[0][0].activation,
+                "chosen": best.chosen,
+                "validation_accuracy": best.validation_accuracy,
+                "test_accuracy": {
+                    str(job.homes[-1]): _test_accuracy(runs[-1]) for job, runs in jobs
+                },
+            }
+            for best, jobs in chosen
+        ]
+        with writing_to(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, yaml.safe_dump(found, sort_keys=False).encode())
+        print(f"written: {path}")
 
 
 def _optuna() -> Any:
@@ -370,14 +402,31 @@ def _trials(study: Study) -> Table:
     return found
 
 
-def _tuned(chosen: Sequence[tuple[Trial, list[tuple[Job, list[Run]]]]]) -> Table:
+def _test_accuracy(run: Run) -> float | None:
+    record = run.sound_record()
+    return record.test_accuracy if record else None
+
+
+def _boards(made: Sequence[tuple[Job, list[Run]]], searched: Iterable[str]) -> list[Board]:
+    """Return the rankings of the final runs, in which what was searched makes no difference."""
+    homes = {home for job, _ in made for home in job.homes}
+    found = [read_runs(root)[0] for root in {job.runs_dir for job, _ in made} if root.is_dir()]
+    groups = group_runs(run for runs in found for run in runs if run.directory in homes)
+    names = set(searched)
+    return boards(
+        dataclasses.replace(group, protocol=tuple(c for c in group.protocol if c[0] not in names))
+        for group in groups
+    )
+
+
+def _tuned(chosen: Sequence[_Chosen]) -> Table:
     """Return a row for each cell: what was chosen, and the test accuracy that it reached."""
     names = ["experiment", "activation", *chosen[0][0].chosen, "validation", "test accuracy", "n"]
     found = Table("tuned", "Tuned", [("", name) for name in names])
     rows = []
     for best, jobs in chosen:
-        records = [runs[-1].sound_record() for _, runs in jobs]
-        reached = [r.test_accuracy for r in records if r and r.test_accuracy is not None]
+        accuracies = [_test_accuracy(runs[-1]) for _, runs in jobs]
+        reached = [accuracy for accuracy in accuracies if accuracy is not None]
         text = "–"
         if reached:
             text = f"{statistics.mean(reached):.2f}"

@@ -153,6 +153,16 @@ def test_every_activation_gets_the_same_search_and_then_seeds_of_its_own(tmp_pat
             best["changes"]["optim.weights.lr"]
         }
     assert "2 of 2" in result.stdout
+    # One verdict, although each activation has a rate of its own.
+    assert result.stdout.count("Digits, LeNet, ") == 1
+    assert " over 2 seeds" in result.stdout or " each of 2 seeds" in result.stdout
+    (path,) = tmp_path.glob("runs/.sweeps/*/tuned_results.yaml")
+    written = yaml.safe_load(path.read_text())
+    assert [cell["activation"] for cell in written] == ["relu", "pau"]
+    for cell in written:
+        final = {r["test_accuracy"] for r in found if r["activation"] == cell["activation"]
+                 and not r["changes"].get("data.validation")}  # fmt: skip
+        assert set(cell["test_accuracy"].values()) == final
 
 
 def test_the_seed_of_the_search_is_not_one_of_the_final_runs(tmp_path):
