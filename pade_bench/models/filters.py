@@ -67,7 +67,12 @@ def filter_groups(
 
 
 def check_share(groups: Sequence[FilterGroup], share: float) -> None:
-    """Raise :class:`ConfigurationError` if ``share`` percent would leave a layer no filter."""
+    """Raise :class:`ConfigurationError` if ``share`` percent are all filters of a layer or none."""
+    if share > 0 and not any(_removed(group, share) for group in groups):
+        raise ConfigurationError(
+            f"prune.shares: {share:g} % of the filters would be none in any layer. Shares are in "
+            "percent: a fifth is 20."
+        )
     for group in groups:
         if _removed(group, share) >= group.filters:
             raise ConfigurationError(

@@ -182,6 +182,15 @@ def test_a_share_that_leaves_a_layer_nothing_is_refused_with_its_name():
         check_share(groups, 92)
 
 
+def test_a_share_that_removes_nothing_is_refused():
+    network, kind, images = make("lenet", 1)
+    groups = filter_groups(network, kind, images)
+    check_share(groups, 0)
+    check_share(groups, 0.5)  # one of 120
+    with pytest.raises(ConfigurationError, match=r"0\.2 % of the filters would be none"):
+        check_share(groups, 0.2)
+
+
 def test_multiply_adds_are_those_of_the_layers():
     network, _, images = make("lenet", 1)
     expected = 28 * 28 * 6 * 25 + 10 * 10 * 16 * 6 * 25 + 120 * 16 * 25 + 120 * 84 + 84 * 10
