@@ -152,12 +152,18 @@ class ShowProgress(PrintEpochs):
         return line
 
 
+def _data_name(run: Run) -> str:
+    """Return what the data set is called in tables, where ``data`` does not say it."""
+    arguments = run.config.data.arguments
+    return str(arguments.get("name") or arguments.get("dataset") or run.names["data"])
+
+
 def print_start(run: Run, parameters: int, device: str) -> None:
     """Say what is trained, on what, and for how long."""
     names = run.names
     print(
         f"training {names['model']} with {names['activation']} ({parameters:,} parameters) on "
-        f"{names['data']}, seed {run.config.seed}, for "
+        f"{_data_name(run)}, seed {run.config.seed}, for "
         f"{count(run.config.trainer.max_epochs, 'epoch')} on {device}",
         flush=True,
     )
@@ -179,7 +185,7 @@ def print_summary(run: Run, record: Record) -> None:
     unverified = "" if record.verified else " (unverified: it has no checksum)"
     lines: dict[str, object] = {
         "result": result,
-        "network": f"{names['model']} with {names['activation']} on {names['data']}, "
+        "network": f"{names['model']} with {names['activation']} on {_data_name(run)}, "
         f"{record.parameters:,} parameters, {record.activation_parameters:,} of them "
         f"in {count(record.activation_layers or 0, 'activation')}",
         "training": f"{sum(record.wall_seconds_per_epoch):.1f} s on {device}",

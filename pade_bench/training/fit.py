@@ -66,6 +66,8 @@ def fit(run: Run, pruned: Pruned | None = None) -> Record:
         if rank(run) == 0:
             print(f"{run.directory} is {record.status}:")
             print_summary(run, record)
+            if run.config.logger:
+                print(f"logger={','.join(run.config.logger)} has nothing to log: no epoch was left")
         return record
     # All that can be refused is refused before the run's directory exists.
     check_devices(run.config)

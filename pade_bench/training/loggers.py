@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 
 from pade_bench.config.components import arguments_of, make
 from pade_bench.config.fields import Component, flatten, from_plain, to_plain
-from pade_bench.errors import ConfigurationError, DamagedError
+from pade_bench.errors import ConfigurationError, DamagedError, PadeBenchError
 from pade_bench.runs.files import read_file, set_aside, write_atomically, writing_to
 from pade_bench.runs.home import Run
 
@@ -89,10 +89,16 @@ class LogEpochs(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.run.require_lock()
         with writing_to(self.run.directory):
-            self.loggers = make_loggers(self.run)
             settings = {**self.run.names, **flatten(to_plain(self.run.config))}
-            for logger in self.loggers:
-                logger.log_hyperparams(settings)
+            try:
+                self.loggers = make_loggers(self.run)
+                for logger in self.loggers:
+                    logger.log_hyperparams(settings)
+            except (PadeBenchError, OSError):
+                raise
+            except Exception as error:  # of a service that knows nobody of this name, or is away
+                names = ", ".join(self.run.config.logger)
+                raise ConfigurationError(f"logger={names} cannot begin: {error}") from error
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if pl_module.diverged:

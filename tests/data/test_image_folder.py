@@ -234,9 +234,12 @@ def other_images(folder):
     (folder / "train" / "cat" / "00.png").unlink()
 
 
-def test_a_finished_run_is_not_taken_for_one_of_other_images(folder, pets_run):
+def test_a_finished_run_is_not_taken_for_one_of_other_images(folder, pets_run, capsys):
     run = pets_run()
     record = fit(run)
+    said = capsys.readouterr().out
+    assert "parameters) on pets, seed 0" in said
+    assert "lenet with relu on pets, " in said
     assert fit(run) == record
     assert evaluate(run.directory)[2] == 10
     other_images(folder)

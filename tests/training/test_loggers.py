@@ -133,6 +133,21 @@ def test_a_logger_that_cannot_be_is_refused_before_training(overrides, complaint
     assert not run.directory.exists()
 
 
+def test_a_service_that_does_not_let_one_in_is_one_sentence(tiny_run, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(CSVLogger, "log_hyperparams", refuse)
+    with pytest.raises(ConfigurationError, match="logger=csv cannot begin: No API key configured"):
+        fit(tiny_run("logger=csv", *SHORT))
+
+
+def test_a_finished_run_says_that_there_is_nothing_to_log(tiny_run, capsys):
+    fit(tiny_run(*SHORT))
+    fit(tiny_run("logger=csv", *SHORT))
+    assert "logger=csv has nothing to log: no epoch was left" in capsys.readouterr().out
+
+
 def test_a_missing_package_is_named(tiny_run, monkeypatch):
     monkeypatch.setattr("pytorch_lightning.loggers.wandb._WANDB_AVAILABLE", False)
     with pytest.raises(ConfigurationError, match=r"pip install 'pade_bench\[wandb\]'"):
