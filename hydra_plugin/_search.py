@@ -292,7 +292,8 @@ class TunedSweeper(OptunaSweeper):
         ]
         studies = [Study([*cell, *searching], space, self._sampler()) for cell in cells]
         if not self.search(studies):
-            return
+            final = count(len(cells) * len(values), "final run")
+            return print(f"{final} on all training images with seeds of their own follow them.")
         chosen: list[_Chosen] = []
         for study, cell in zip(studies, cells, strict=True):
             best = study.best()

@@ -128,6 +128,7 @@ def test_a_cell_of_a_tuned_sweep_is_a_combination_of_all_but_seeds(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("missing  digits_lenet/") == 4
     assert "40 trials in all" in result.stdout
+    assert "20 final runs on all training images" in result.stdout
 
 
 @pytest.mark.slow
