@@ -25,8 +25,9 @@ from pade_bench.sweeps.isolated import end_with_parent
 from pade_bench.sweeps.jobs import Job, plan
 
 try:
-    from hydra_plugins.pade_bench._search import OptunaSweeper, TunedSweeper
+    from hydra_plugins.pade_bench._search import OptunaSweeper
     from hydra_plugins.pade_bench._sweeper import PadeBenchSweeper
+    from hydra_plugins.pade_bench._tuned import TunedSweeper
 except ModuleNotFoundError:  # pip learns of a folder of the repository when it installs it
     sys.exit("pade_bench: this checkout was installed before hydra_plugin/ was in it; do so again.")
 

@@ -85,7 +85,7 @@ def _board(groups: Sequence[Group]) -> Board:
         Entry(
             group,
             group.summary(),
-            _interval(group.accuracies),
+            accuracy_interval(group.accuracies),
             time_ratio(group, reference),
         )
         for group in groups
@@ -100,7 +100,8 @@ def _board(groups: Sequence[Group]) -> Board:
     return Board(tuple(entries), seeds, verdict([entry.group for entry in entries]))
 
 
-def _interval(accuracies: Sequence[float]) -> Interval | None:
+def accuracy_interval(accuracies: Sequence[float]) -> Interval | None:
+    """Return the 95 % interval of a mean of accuracies in percent; none for a single one."""
     interval = t_interval(accuracies)
     # The interval of two or three seeds can be wider than what there is.
     return interval and (max(interval[0], 0.0), min(interval[1], 100.0))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pade_bench.errors import RunHeldError, SweepError
 from pade_bench.report.grouping import group_runs
+from pade_bench.report.groups import Group
 from pade_bench.report.names import count
 from pade_bench.report.tables.terminal import print_leaderboard
 from pade_bench.runs.progress_lines import is_progress
@@ -94,12 +95,17 @@ def table(states: Sequence[JobState]) -> str:
     return "\n".join([*([listing(lacking), ""] if lacking else []), summary(states)])
 
 
-def print_ranking(jobs: Sequence[Job]) -> None:
-    """Print which activation is ahead among the runs of the jobs that have a result."""
+def groups_of(jobs: Sequence[Job]) -> list[Group]:
+    """Return the groups of the runs of jobs, as far as there are runs."""
     homes = {home for job in jobs for home in job.homes}
     found = [read_runs(runs_dir)[0] for runs_dir in {job.runs_dir for job in jobs}
              if runs_dir.is_dir()]  # fmt: skip
-    print_leaderboard(group_runs(run for runs in found for run in runs if run.directory in homes))
+    return group_runs(run for runs in found for run in runs if run.directory in homes)
+
+
+def print_ranking(jobs: Sequence[Job]) -> None:
+    """Print which activation is ahead among the runs of the jobs that have a result."""
+    print_leaderboard(groups_of(jobs))
 
 
 def conclude(states: Sequence[JobState]) -> None:
